@@ -1,0 +1,111 @@
+"""The Kubernetes manifests, rendered by kubectl and held against the API's schemas and against the project."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+KUBECTL = Path(sys.executable).with_name("kubectl")
+SERVICES = {"product", "inventory", "order", "payment", "delivery", "user"}
+
+Manifest = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def manifests() -> list[Manifest]:
+    done = subprocess.run([KUBECTL, "kustomize", ROOT / "k8s/base"], capture_output=True, text=True, check=True)
+    assert done.stderr == "", "a deprecation is only told on standard error"
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def of_kind(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:
+    return {each["metadata"]["name"]: each for each in manifests if each["kind"] == kind}
+
+
+def pods(manifests: list[Manifest]) -> Iterator[Manifest]:
+    for each in manifests:
+        if each["kind"] in {"Deployment", "Job"}:
+            yield each["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("version", ["1.32", "1.35"])
+def test_every_manifest_is_valid_to_the_letter(manifests: list[Manifest], version: str) -> None:
+    for each in manifests:
+        kubernetes_validate.validate(each, version, strict=True)
+
+
+def test_a_misspelt_field_would_be_found(manifests: list[Manifest]) -> None:
+    deployment = of_kind(manifests, "Deployment")["order"]
+    deployment = {**deployment, "spec": {**deployment["spec"], "replica": 2}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(deployment, "1.32", strict=True)
+
+
+def test_every_process_has_a_deployment_a_service_and_an_account(manifests: list[Manifest]) -> None:
+    processes = SERVICES | {"gateway"}
+    assert {path.parent.name for path in (ROOT / "services").glob("*/__main__.py")} == SERVICES
+    assert set(of_kind(manifests, "Deployment")) == processes
+    assert set(of_kind(manifests, "Service")) == processes
+    assert set(of_kind(manifests, "ServiceAccount")) == processes | {"migrate"}
+
+
+def test_selectors_find_their_pods(manifests: list[Manifest]) -> None:
+    deployments = of_kind(manifests, "Deployment")
+    for name, service in of_kind(manifests, "Service").items():
+        labels = deployments[name]["spec"]["template"]["metadata"]["labels"]
+        assert service["spec"]["selector"].items() <= labels.items()
+        ports = {port["name"] for port in deployments[name]["spec"]["template"]["spec"]["containers"][0]["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+
+
+def test_nothing_runs_as_root_or_writes_to_its_image(manifests: list[Manifest]) -> None:
+    for pod in pods(manifests):
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["automountServiceAccountToken"] is False
+        for container in pod["containers"]:
+            security = container["securityContext"]
+            assert security["readOnlyRootFilesystem"] is True
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["limits"]["memory"]
+
+
+def test_every_mount_has_its_volume(manifests: list[Manifest]) -> None:
+    for pod in pods(manifests):
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        for container in pod["containers"]:
+            assert {mount["name"] for mount in container["volumeMounts"]} == volumes
+
+
+def test_callers_are_told_where_every_service_is(manifests: list[Manifest]) -> None:
+    (settings,) = of_kind(manifests, "ConfigMap").values()
+    targets = {name for name in settings["data"] if name.startswith("MERCATO_TARGET_")}
+    assert targets == {f"MERCATO_TARGET_{service.upper()}" for service in SERVICES}
+    assert settings["data"]["MERCATO_ENVIRONMENT"] == "production"
+
+
+def test_no_secret_stands_in_a_manifest(manifests: list[Manifest]) -> None:
+    assert not of_kind(manifests, "Secret")
+
+
+def test_the_migration_and_the_image_carry_the_release(manifests: list[Manifest]) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert list(of_kind(manifests, "Job")) == [f"migrate-{version.replace('.', '-')}"]
+    images = {container["image"] for pod in pods(manifests) for container in pod["containers"]}
+    assert images == {f"mercato:{version}"}
+
+
+def test_the_image_runs_as_the_user_that_the_manifests_name(manifests: list[Manifest]) -> None:
+    found = re.search(r"^USER (\d+):(\d+)$", (ROOT / "k8s/Dockerfile").read_text(), re.MULTILINE)
+    assert found
+    for pod in pods(manifests):
+        security = pod["securityContext"]
+        assert (str(security["runAsUser"]), str(security["runAsGroup"])) == found.groups()
