@@ -1,0 +1,160 @@
+"""The commands of `mercato`, one function each; what they do lies in the modules beside this one."""
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="""A grocery shop as a mesh of services, on this machine.
+
+    Begin with `mercato up`, look with `mercato status` and `mercato logs -f order`, see an order go through it with
+    `mercato demo`, watch Kafka with `mercato events -f`, end with `mercato down`: nothing is lost.
+
+    State lies in MERCATO_HOME (default .mercato), the gateway listens on MERCATO_PORT (default 8080). Servers that are
+    named win over our own: MERCATO_DATABASE_URL, MERCATO_REDIS_URL, MERCATO_KAFKA_BOOTSTRAP.
+    """,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Name = Annotated[str, typer.Argument(help="A process, as `mercato status` names it: order, kafka, order-2 …")]
+
+
+@app.command()
+def up() -> None:
+    """Start everything, and return when all is ready. Again: restart what runs older code, or do nothing.
+
+    Starts PostgreSQL, Valkey and Kafka, makes keys, tables and topics, starts the services and the gateway, fills the
+    shop the first time. What runs goes on when the terminal is closed.
+    """
+    from mercato.cli.up import bring_up
+
+    bring_up()
+
+
+@app.command()
+def down() -> None:
+    """Stop everything, within ten seconds. Every order is there again after the next `up`."""
+    from mercato.cli.up import take_down
+
+    take_down()
+
+
+@app.command()
+def status(
+    json: Annotated[bool, typer.Option("--json", help="A list for programs, instead of a table.")] = False,
+) -> None:
+    """Show every process: how it does, where it listens, its memory, how long it took to start."""
+    from mercato.cli.status import show_json, show_table
+
+    show_json() if json else show_table()
+
+
+@app.command()
+def logs(
+    name: Annotated[str | None, typer.Argument(help="One process; all of them where none is named.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many lines to begin with.")] = 20,
+) -> None:
+    """Print the logs: one JSON object a line for our own processes, with the request and order that it is about."""
+    from mercato.cli.logs import show
+
+    show(name, follow, lines)
+
+
+@app.command()
+def stop(name: Name) -> None:
+    """Stop one process and keep it stopped: see what the others do without it."""
+    from mercato.cli.up import mesh
+
+    mesh().stop(name)
+
+
+@app.command()
+def start(name: Name) -> None:
+    """Start one process that was stopped, and wait until it is ready."""
+    from mercato.cli.up import mesh
+
+    mesh().start(name)
+
+
+@app.command()
+def restart(name: Name) -> None:
+    """Restart one process. A service's new process is ready before the old one is drained: no call is lost."""
+    from mercato.cli.up import mesh
+
+    mesh().restart(name)
+
+
+@app.command()
+def seed() -> None:
+    """Fill the shop: the catalogue, stock, zones, slots, couriers and one account for each role. Repeatable."""
+    from mercato.cli.shop import seed_shop
+    from mercato.cli.up import mesh
+
+    seed_shop(mesh())
+
+
+@app.command()
+def demo(
+    orders: Annotated[int, typer.Option(help="Replay this many real baskets instead of playing one shopper.")] = 0,
+    concurrency: Annotated[int, typer.Option(help="How many of them at the same time.")] = 8,
+) -> None:
+    """Play one shopper and the staff through the gateway, step by step; or replay real baskets and measure.
+
+    Ends with status 1 where anything is not as promised.
+    """
+    from mercato.cli.shop import perform
+    from mercato.cli.up import mesh
+
+    raise typer.Exit(perform(mesh(), orders, concurrency))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the tables of MERCATO_DATABASE_URL (or of the mesh that runs here) up to date. Runs once, whoever calls."""
+    from mercato.cli.migrate import run
+
+    run()
+
+
+@app.command()
+def token(
+    service: Annotated[str, typer.Argument(help="Whom to call: product, inventory, order, payment, delivery, user.")],
+    roles: Annotated[str, typer.Option("--as", help="Roles of the end user, separated by commas; none: nobody.")] = "",
+    subject: Annotated[str, typer.Option(help="The id of the end user.")] = "",
+) -> None:
+    """Print a token with which an operator may call one service for a minute, past the gateway.
+
+    For example, with the address that `mercato status` shows for product:
+
+    buf curl --protocol grpc --http2-prior-knowledge -H "authorization: Bearer $(mercato token product)"
+    -d '{"page_size": 3}' http://127.0.0.1:PORT/mercato.api.product.v1.ProductService/ListProducts
+    """
+    from mercato.cli.token import sign
+    from mercato.cli.up import mesh
+
+    print(sign(mesh().home.keys, service, roles, subject))
+
+
+@app.command()
+def routes() -> None:
+    """List what the gateway serves, as the contracts say it: method, path, rpc, and who may call it."""
+    from mercato.cli.routes import show
+
+    show()
+
+
+@app.command()
+def events(
+    topic: Annotated[str, typer.Option(help="One service's events: order, payment …; all where none is named.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes from now on.")] = False,
+    last: Annotated[int, typer.Option("--last", "-n", help="How many of each partition to begin with.")] = 10,
+) -> None:
+    """Print the public events that Kafka carries, decoded: time, type, aggregate, version and content."""
+    from mercato.cli.events import show
+    from mercato.cli.up import mesh
+
+    show(mesh(), topic, follow=follow, last=last)

@@ -1,0 +1,222 @@
+"""Settings: frozen values read once from the environment, the only place where `os.environ` is read.
+
+Every process has `Settings` (MERCATO_*); a service adds a class of its own, read the same way from
+MERCATO_<SERVICE>_*:
+
+    @config(prefix="MERCATO_INVENTORY")
+    class InventoryConfig:
+        hold: timedelta = var(default="15m", converter=duration)
+
+Secrets are `Secret`s: they print as stars, and a file wins over the variable (MERCATO_SECRET_FILE=/run/secrets/x).
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar, dataclass_transform
+
+import attrs
+import environ
+from environ.exceptions import MissingEnvValueError
+
+T = TypeVar("T")
+Environment = Mapping[str, str]
+
+_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_TARGET = "MERCATO_TARGET_"
+_FILE = "_FILE"
+ROLES = frozenset({"serve", "relay", "consume", "process"})
+DEVELOPMENT, PRODUCTION = "development", "production"
+
+
+class BadSettings(ValueError):
+    """Settings that no process can start with; the text says which and why."""
+
+
+class Secret:
+    """A value that is not to be seen in logs or tracebacks."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself."""
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret(***)" if self._value else "Secret()"
+
+
+class Url(str):
+    """A connection URL whose password is not shown by `repr`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", str(self)))
+
+
+def duration(text: str | timedelta) -> timedelta:
+    """A time span written as `15m`, `2.5s`, `200ms`, `24h`, `7d`."""
+    if isinstance(text, timedelta):
+        return text
+    if not (match := re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text.strip())):
+        raise BadSettings(f"{text!r} is not a duration such as 200ms, 2.5s, 15m, 24h or 7d")
+    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+
+
+def words(text: str) -> tuple[str, ...]:
+    """A list separated by commas."""
+    return tuple(word for each in text.split(",") if (word := each.strip()))
+
+
+def boolean(text: str | bool) -> bool:
+    """`true`, `yes`, `on`, `1` or their contraries."""
+    match str(text).strip().lower():
+        case "true" | "yes" | "on" | "1":
+            return True
+        case "false" | "no" | "off" | "0" | "":
+            return False
+    raise BadSettings(f"{text!r} is neither true nor false")
+
+
+def _roles(text: str) -> frozenset[str]:
+    roles = frozenset(words(text))
+    if unknown := roles - ROLES:
+        raise BadSettings(f"MERCATO_ROLES knows {', '.join(sorted(ROLES))}, not {', '.join(sorted(unknown))}")
+    return roles
+
+
+def _environment(text: str) -> str:
+    if text not in (DEVELOPMENT, PRODUCTION):
+        raise BadSettings(f"MERCATO_ENVIRONMENT is {DEVELOPMENT} or {PRODUCTION}, not {text!r}")
+    return text
+
+
+def var(*, default: Any = attrs.NOTHING, converter: Callable[[Any], Any] | None = None) -> Any:
+    """A setting, required unless it has a default; `converter` makes the text (and the default) its value."""
+    named: Any = attrs.Converter(_naming(converter), takes_field=True) if converter else None
+    return environ.var(converter=named) if default is attrs.NOTHING else environ.var(default, named)
+
+
+def _naming(converter: Callable[[Any], Any]) -> Callable[[Any, "attrs.Attribute[Any]"], Any]:
+    def convert(value: Any, field: "attrs.Attribute[Any]") -> Any:
+        try:
+            return converter(value)
+        except ValueError as wrong:
+            raise BadSettings(f"{field.name.upper()}: {wrong}") from None
+
+    return convert
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(var,))
+def config(*, prefix: str) -> Callable[[type[T]], type[T]]:
+    """Make a class a frozen group of settings, read from variables that begin with the prefix."""
+    return environ.config(prefix=prefix, frozen=True)
+
+
+@config(prefix="MERCATO")
+class Settings:
+    """What every process is told."""
+
+    name: str = var()
+    environment: str = var(default=DEVELOPMENT, converter=_environment)
+    roles: frozenset[str] = var(default="serve,relay,consume,process", converter=_roles)
+    log_level: str = var(default="info", converter=str.lower)
+
+    database_url: Url = var(default="", converter=Url)
+    redis_url: Url = var(default="", converter=Url)
+    kafka_bootstrap: str = var(default="")
+
+    grpc_address: str = var(default="127.0.0.1:0")
+    health_address: str = var(default="127.0.0.1:0")
+    metrics_address: str = var(default="")
+    threads: int = var(default=16, converter=int)
+    maximum_calls: int = var(default=64, converter=int)
+    grace: timedelta = var(default="20s", converter=duration)
+    leave_first: timedelta = var(default="200ms", converter=duration)
+
+    keys: Path = var(default=".mercato/keys", converter=Path)
+    secret: Secret = var(default="development", converter=Secret)
+    parent_pid: int = var(default=0, converter=int)
+    targets: Mapping[str, str] = var(default={}, converter=dict)
+
+    @property
+    def development(self) -> bool:
+        """Whether demo accounts, reflection and development keys are in order."""
+        return self.environment == DEVELOPMENT
+
+
+def load(cls: type[T], env: Environment | None = None) -> T:
+    """Read a class of settings. BadSettings names what is missing or wrong."""
+    env = _with_files(os.environ if env is None else env)
+    try:
+        # One variable for each neighbour reads better in a manifest; the class has one field for all.
+        variables: dict[str, Any] = {**env, "MERCATO_TARGETS": _targets(env)}
+        return environ.to_config(cls, variables)
+    except MissingEnvValueError as missing:
+        raise BadSettings(f"not set: {', '.join(sorted(map(str, missing.args)))}") from None
+
+
+def _targets(env: Environment) -> Mapping[str, str]:
+    named = {name.removeprefix(_TARGET).lower(): target for name, target in env.items() if name.startswith(_TARGET)}
+    return {name: target for name, target in named.items() if target}
+
+
+def _with_files(env: Environment) -> Environment:
+    files = {name.removesuffix(_FILE): path for name, path in env.items() if _is_file(name) and path}
+    return {**env, **{name: _read(path) for name, path in files.items()}}
+
+
+def _is_file(name: str) -> bool:
+    return name.startswith("MERCATO_") and name.endswith(_FILE)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError as problem:
+        raise BadSettings(f"cannot read {path}: {problem.strerror}") from None
+
+
+def _folder(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+def _copies(text: str) -> Mapping[str, int]:
+    named = dict(word.partition("=")[::2] for word in words(text))
+    return {name: max(1, int(count)) for name, count in named.items()}
+
+
+@config(prefix="MERCATO")
+class LocalSettings:
+    """What the supervisor and the command line are told."""
+
+    home: Path | None = var(default="", converter=_folder)
+    port: int = var(default=8080, converter=int)
+    database_url: Url = var(default="", converter=Url)
+    redis_url: Url = var(default="", converter=Url)
+    kafka_bootstrap: str = var(default="")
+    demo_password: Secret = var(default="", converter=Secret)
+    role_passwords: Path | None = var(default="", converter=_folder)
+    """A folder with a file for each schema: the password of its role."""
+    copies: Mapping[str, int] = var(default="", converter=_copies)
+    """How many processes of a service: `order=2,product=2`; one where it is not named."""
+
+
+def surroundings() -> dict[str, str]:
+    """The environment as it is, for processes that are started with it."""
+    return dict(os.environ)

@@ -1,0 +1,127 @@
+"""Kafka: the settings under which nothing is lost or put out of order, and the topics."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer as KafkaConsumer
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from mercato.errors import Unavailable
+from mercato.topic import dead_letters, topic
+
+__all__ = ["Kafka", "KafkaConsumer", "Producer", "dead_letters", "topic"]
+
+T = TypeVar("T")
+PARTITIONS = 6
+# Seconds that an administrative request may take.
+PATIENCE = 5.0
+# A topic for nothing: the first idempotent producer of a broker's life waits a second for it.
+WARM_UP = "mercato.warm_up"
+# The client's own lines, as warnings of ours: it says a lot about brokers that come and go.
+_log = logging.getLogger("mercato.kafka.client")
+CLIENT: Mapping[str, Any] = {
+    "log_level": 3,
+    "logger": _log,
+    "socket.keepalive.enable": True,
+    "reconnect.backoff.ms": 50,
+    "reconnect.backoff.max.ms": 1000,
+    "topic.metadata.refresh.fast.interval.ms": 50,
+    "allow.auto.create.topics": False,
+}
+PRODUCER: Mapping[str, Any] = {
+    "enable.idempotence": True,
+    # Records never give up by themselves: one that did, while a later one of its key arrives, would be taken for old by
+    # every reader. Whoever produces decides when to give up, and then on all of them.
+    "message.timeout.ms": 0,
+    "enable.gapless.guarantee": True,
+    "linger.ms": 5,  # not waited for when flushing
+    "compression.type": "lz4",
+    "queue.buffering.max.messages": 100_000,
+}
+CONSUMER: Mapping[str, Any] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "earliest",
+    "isolation.level": "read_committed",
+    "partition.assignment.strategy": "cooperative-sticky",
+    "session.timeout.ms": 6_000,  # the least that brokers allow: a killed reader's partitions are read again soon
+    "heartbeat.interval.ms": 1_500,
+    "max.poll.interval.ms": 120_000,
+    "fetch.wait.max.ms": 500,  # answers come as soon as there is a record; this is only how long an empty one waits
+    "fetch.error.backoff.ms": 100,
+    "queued.max.messages.kbytes": 8_192,
+}
+
+
+class Kafka:
+    """One cluster, reached by its bootstrap address."""
+
+    def __init__(self, bootstrap: str) -> None:
+        """Nothing is connected before it is needed."""
+        self.bootstrap = bootstrap
+        self._made: set[str] = set()
+        self._lock = threading.Lock()
+
+    def producer(self) -> Producer:
+        """A new idempotent producer."""
+        return Producer({"bootstrap.servers": self.bootstrap, **CLIENT, **PRODUCER})
+
+    def consumer(self, group: str) -> KafkaConsumer:
+        """A new reader of a group. It stores no offsets by itself."""
+        return KafkaConsumer({"bootstrap.servers": self.bootstrap, "group.id": group, **CLIENT, **CONSUMER})
+
+    def ensure_topics(self, services: Iterable[str]) -> None:
+        """Have the topics of services, and those of their dead letters; and have the broker ready for producers."""
+        names = [topic(service) for service in services]
+        self.make([*names, *map(dead_letters, names)])
+        self.warm_up()
+
+    def make(self, names: Iterable[str], partitions: int = PARTITIONS) -> None:
+        """Have topics, whoever makes them. Those that this process knows of cost nothing. Unavailable."""
+        with self._lock:
+            if missing := [name for name in names if name not in self._made]:
+                self._ask(lambda admin: self._create(admin, missing, partitions))
+                self._made.update(missing)
+
+    def forget(self) -> None:
+        """Look again which topics there are, when they are next needed: somebody may have removed one."""
+        self._made.clear()
+
+    def topic_ids(self, names: Iterable[str]) -> Mapping[str, str]:
+        """The id of each topic: a topic that was removed and made again has another one. Unavailable."""
+
+        def ids(admin: AdminClient) -> Mapping[str, str]:
+            found = admin.describe_topics(TopicCollection([*names]), request_timeout=PATIENCE)
+            return {name: str(future.result(2 * PATIENCE).topic_id) for name, future in found.items()}
+
+        return self._ask(ids)
+
+    def warm_up(self) -> None:
+        """Produce one record to nobody, so that the first real one does not wait for the broker's coordinator."""
+        self.make([WARM_UP], partitions=1)
+        producer = self.producer()
+        producer.produce(WARM_UP, b"")
+        producer.flush(PATIENCE)
+
+    def _ask(self, question: Callable[[AdminClient], T]) -> T:
+        settings = {**CLIENT, "bootstrap.servers": self.bootstrap, "allow.auto.create.topics": True}
+        try:
+            return question(AdminClient(settings))
+        except (KafkaException, TimeoutError) as error:
+            raise Unavailable(f"Kafka at {self.bootstrap} does not answer") from error
+
+    @staticmethod
+    def _create(admin: AdminClient, names: list[str], partitions: int) -> None:
+        wanted = [NewTopic(name, num_partitions=partitions) for name in names]
+        for future in admin.create_topics(wanted, request_timeout=PATIENCE).values():
+            try:
+                future.result(2 * PATIENCE)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+
+    def close(self) -> None:
+        """Nothing is held: producers and readers belong to whoever asked for them."""

@@ -1,0 +1,49 @@
+"""The step before every start: keys, roles and tables, topics. What is there already is left alone.
+
+Run by the supervisor (`python -m mercato.local.setup`), so that what it loads does not stay in the supervisor's memory.
+`mercato migrate` does the same but for the keys.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from mercato.auth import create_keys
+from mercato.config import LocalSettings, Settings, load
+from mercato.local.table import SERVICES
+from mercato.local.trouble import Trouble
+
+CALLERS = ("gateway", "operator", *(service.name for service in SERVICES))
+SCHEMAS = tuple(service.schema for service in SERVICES)
+
+
+def main() -> None:
+    """Make what is missing."""
+    create_keys(load(Settings).keys, CALLERS)
+    bring_up_to_date(load(LocalSettings))
+
+
+def bring_up_to_date(settings: LocalSettings) -> None:
+    """Bring roles, tables and topics up to date with this code."""
+    from mercato.kafka import Kafka
+    from mercato.migrate import migrate
+
+    for line in migrate(settings.database_url, passwords(settings.role_passwords)):
+        print(line)
+    if settings.kafka_bootstrap:
+        kafka = Kafka(settings.kafka_bootstrap)
+        kafka.ensure_topics([service.name for service in SERVICES])
+        kafka.close()
+
+
+def passwords(folder: Path | None) -> Mapping[str, str]:
+    """The password of each schema's role: a file for each in a folder."""
+    if folder is None:
+        raise Trouble("MERCATO_ROLE_PASSWORDS is not set.", f"Name a folder with the files {', '.join(SCHEMAS)}.")
+    try:
+        return {schema: (folder / schema).read_text().strip() for schema in SCHEMAS}
+    except OSError as error:
+        raise Trouble(f"{error.filename} cannot be read.", "It holds the password of the schema's role.") from error
+
+
+if __name__ == "__main__":
+    main()

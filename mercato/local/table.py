@@ -1,0 +1,196 @@
+"""The table of the mesh: every process, what it runs, what it needs, and the environment that it is given."""
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from mercato.config import LocalSettings
+from mercato.local.home import Home
+from mercato.local.kafka import Kafka
+from mercato.local.part import Part, Slot, answers_http, external_part, server_part
+from mercato.local.postgres import Postgres
+from mercato.local.server import HOST
+from mercato.local.valkey import Valkey
+
+SERVERS = ("postgres", "valkey", "kafka")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A gRPC service: its schema, and the services that it calls."""
+
+    name: str
+    schema: str
+    calls: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+
+SERVICES = (
+    Service("product", "catalog"),
+    Service("inventory", "inventory"),
+    Service("payment", "payments", needs=("simulator",)),
+    Service("delivery", "delivery"),
+    Service("user", "users", calls=("delivery",)),
+    Service("order", "orders", calls=("product", "inventory", "payment", "delivery", "user")),
+)
+
+
+def mesh_parts(home: Home, settings: LocalSettings) -> list[Part]:
+    """The parts of the mesh, in the order in which they are listed."""
+    table = Table(home, settings)
+    return [*table.servers(), table.setup(), table.simulator(), *table.services(), table.gateway()]
+
+
+class Table:
+    """Makes the parts of one mesh."""
+
+    def __init__(self, home: Home, settings: LocalSettings) -> None:
+        """Servers that are named in the settings win over those of our own."""
+        self._home = home
+        self._settings = settings
+        folder = home.folder
+        self._postgres = Postgres(folder / "postgres", home.port("postgres"), home.secret("postgres"))
+        self._valkey = Valkey(folder / "valkey", home.port("valkey"), home.secret("valkey"))
+        self._kafka = Kafka(folder / "kafka", home.port("kafka"), home.port("kafka.controller"))
+        self._database_url = settings.database_url or self._postgres.url
+        self._redis_url = settings.redis_url or self._valkey.url
+        self._bootstrap = settings.kafka_bootstrap or self._kafka.url
+
+    def servers(self) -> list[Part]:
+        """PostgreSQL, Valkey and Kafka, ours or somebody's."""
+        return [
+            _given("postgres", self._settings.database_url, 5432) or server_part(self._postgres),
+            _given("valkey", self._settings.redis_url, 6379) or server_part(self._valkey),
+            _given("kafka", f"//{given}" if (given := self._settings.kafka_bootstrap) else "", 9092)
+            or server_part(self._kafka),
+        ]
+
+    def setup(self) -> Part:
+        """Everything that must be there before a service starts: keys, roles, tables, topics."""
+        slot = Slot("", lambda: True, self.setup_environment())
+        return Part("setup", _python("mercato.local.setup"), (slot,), needs=("postgres", "kafka"), step=True)
+
+    def setup_environment(self) -> dict[str, str]:
+        """What one must be told to bring roles, tables and topics up to date."""
+        return self._common("setup") | {
+            "MERCATO_DATABASE_URL": self._database_url,
+            "MERCATO_KAFKA_BOOTSTRAP": self._bootstrap,
+            "MERCATO_ROLE_PASSWORDS": str(self._password_files()),
+        }
+
+    def simulator(self) -> Part:
+        """The payment provider."""
+        address = self._address("simulator")
+        environment = self._common("simulator") | {
+            "MERCATO_SIMULATOR_ADDRESS": address,
+            "MERCATO_SIMULATOR_LOG": str(self._home.folder / "simulator" / "log.jsonl"),
+            "MERCATO_SIMULATOR_KEY": self._provider_key,
+        }
+        slot = Slot(address, partial(answers_http, address, "/healthz"), environment)
+        return Part("simulator", _python("simulator"), (slot,))
+
+    def services(self) -> Iterable[Part]:
+        """Every copy of every service."""
+        for service in SERVICES:
+            for copy in self._copies(service.name):
+                slots = tuple(self._slot(service, copy, letter) for letter in "ab")
+                needs = ("valkey", "setup", *service.needs, *service.calls)
+                yield Part(copy, _python(f"services.{service.name}"), slots, needs=needs)
+
+    def gateway(self) -> Part:
+        """The one door."""
+        address = f"{HOST}:{self._settings.port or self._home.port('gateway')}"
+        environment = self._common("gateway") | self._targets(each.name for each in SERVICES)
+        environment |= {
+            "MERCATO_GATEWAY_ADDRESS": address,
+            "MERCATO_METRICS_ADDRESS": self._address("gateway.metrics"),
+            "MERCATO_REDIS_URL": self._redis_url,
+            "MERCATO_KAFKA_BOOTSTRAP": self._bootstrap,
+        }
+        slot = Slot(address, partial(answers_http, address, "/readyz"), environment)
+        return Part("gateway", _python("gateway"), (slot,), needs=tuple(each.name for each in SERVICES))
+
+    def targets(self) -> dict[str, str]:
+        """Where each service listens, in the words of a gRPC channel: both ports of every copy.
+
+        Whichever a process listens on, callers find it without being told.
+        """
+        return {service.name: f"ipv4:{','.join(self._addresses(service.name))}" for service in SERVICES}
+
+    def _addresses(self, name: str) -> list[str]:
+        return [self._address(f"{copy}.{letter}") for copy in self._copies(name) for letter in "ab"]
+
+    def _slot(self, service: Service, copy: str, letter: str) -> Slot:
+        address, health = self._address(f"{copy}.{letter}"), self._address(f"{copy}.{letter}.health")
+        environment = self._common(service.name) | self._targets(service.calls)
+        environment |= {
+            "MERCATO_DATABASE_URL": self._as_role(service),
+            "MERCATO_REDIS_URL": self._redis_url,
+            "MERCATO_KAFKA_BOOTSTRAP": self._bootstrap,
+            "MERCATO_GRPC_ADDRESS": address,
+            "MERCATO_HEALTH_ADDRESS": health,
+            "MERCATO_METRICS_ADDRESS": self._address(f"{copy}.{letter}.metrics"),
+        }
+        if service.name == "payment":
+            environment |= {
+                "MERCATO_PAYMENT_PROVIDER_URL": f"http://{self._address('simulator')}",
+                "MERCATO_PAYMENT_PROVIDER_KEY": self._provider_key,
+            }
+        return Slot(address, partial(_serves, health), environment)
+
+    def _common(self, name: str) -> dict[str, str]:
+        return {
+            "MERCATO_NAME": name,
+            "MERCATO_KEYS": str(self._home.keys),
+            "MERCATO_SECRET": self._home.secret("pages"),
+            "MERCATO_GRACE": "3s",
+        }
+
+    def _targets(self, names: Iterable[str]) -> dict[str, str]:
+        targets = self.targets()
+        return {f"MERCATO_TARGET_{name.upper()}": targets[name] for name in names}
+
+    def _copies(self, name: str) -> list[str]:
+        return [name, *(f"{name}-{number}" for number in range(2, self._settings.copies.get(name, 1) + 1))]
+
+    def _address(self, use: str) -> str:
+        return f"{HOST}:{self._home.port(use)}"
+
+    def _as_role(self, service: Service) -> str:
+        """The database, as the role that sees this service's schema and no other."""
+        url = urlsplit(self._database_url)
+        place = url.netloc.rpartition("@")[2]
+        return url._replace(netloc=f"mercato_{service.schema}:{quote(self._password(service))}@{place}").geturl()
+
+    def _password_files(self) -> Path:
+        folder = self._home.folder / "roles"
+        for service in SERVICES:
+            self._home.write_secret(folder / service.schema, self._password(service))
+        return folder
+
+    def _password(self, service: Service) -> str:
+        return self._home.secret(f"role.{service.schema}")
+
+    @property
+    def _provider_key(self) -> str:
+        return f"sk_test_{self._home.secret('provider')}"
+
+
+def _python(module: str) -> Callable[[], list[str]]:
+    return lambda: [sys.executable, "-m", module]
+
+
+def _given(name: str, url: str, port: int) -> Part | None:
+    if not url:
+        return None
+    parts = urlsplit(url)
+    return external_part(name, f"{parts.hostname or HOST}:{parts.port or port}")
+
+
+def _serves(health: str) -> bool:
+    from mercato.local.grpc_health import serves
+
+    return serves(health)

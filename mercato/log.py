@@ -1,0 +1,114 @@
+"""Logs: one JSON object a line, a constant event with key-values, and the ids that follow work through the mesh.
+
+`bound(order_id=…)` says what the work within a block is about; those values stand on every line, travel with calls
+(x-request-id, x-order-id, traceparent) and in the headers of events, and come back on the other side.
+"""
+
+import json
+import logging
+import re
+import secrets
+import sys
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any, TextIO
+
+import structlog
+
+TRAVELLING = ("request_id", "order_id", "traceparent")
+_context: ContextVar[Mapping[str, str]] = ContextVar("log_context", default=MappingProxyType({}))
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def context() -> Mapping[str, str]:
+    """What the present work is about: request_id, order_id, traceparent and whatever else was bound."""
+    return _context.get()
+
+
+@contextmanager
+def bound(**values: str) -> Iterator[None]:
+    """Within the block, the work is about these; empty values are left out."""
+    token = _context.set({**_context.get(), **{name: value for name, value in values.items() if value}})
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def bind(**values: str) -> None:
+    """For the rest of the call, the work is about these too: an order that has just got its id."""
+    _context.set({**_context.get(), **{name: value for name, value in values.items() if value}})
+
+
+def request_id(given: str | None) -> str:
+    """The request id that a caller gave, if it is a proper one; else a new one."""
+    return given if given and _REQUEST_ID.fullmatch(given) else new_request_id()
+
+
+def new_request_id() -> str:
+    """A request id that nobody has."""
+    return secrets.token_hex(12)
+
+
+def traceparent(given: str | None) -> str:
+    """The W3C trace context for work that `given` led to: its trace and flags, a span of our own."""
+    match = _TRACEPARENT.fullmatch(given or "")
+    trace, flags = (match[1], match[2]) if match else (secrets.token_hex(16), "00")
+    return f"00-{trace}-{secrets.token_hex(8)}-{flags}"
+
+
+def get(name: str) -> Any:
+    """The logger of a module: `log.get(__name__).info("stock.reserved", sku=sku)`."""
+    return structlog.get_logger(source=name)
+
+
+def configure(service: str, level: str = "info", stream: TextIO | None = None) -> None:
+    """Send every log of this process, libraries' included, to `stream` (standard output) as JSON lines."""
+    stream = stream or sys.stdout
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            _with_context,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _with_exception,
+            _Line(service),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS.get(level, logging.INFO)),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(level=max(_LEVELS.get(level, logging.INFO), logging.INFO), handlers=[_Bridge()], force=True)
+
+
+class _Line:
+    """The last processor: a JSON line, the words that one looks for first."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._encode = json.JSONEncoder(default=str, ensure_ascii=False, separators=(",", ":")).encode
+
+    def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+        first = {"time": event.pop("timestamp"), "level": event.pop("level"), "service": self._service}
+        return self._encode({**first, "event": event.pop("event"), **event})
+
+
+def _with_context(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {**_context.get(), **event}
+
+
+def _with_exception(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return structlog.processors.format_exc_info(_logger, _method, event) if event.get("exc_info") else event
+
+
+class _Bridge(logging.Handler):
+    """What libraries log by the standard module, as our lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        write = getattr(get(record.name), record.levelname.lower(), get(record.name).warning)
+        trouble = {"exc_info": record.exc_info} if record.exc_info else {}
+        write(record.getMessage(), **trouble)

@@ -1,0 +1,236 @@
+"""The relay: what lies committed in the outbox goes to Kafka, then to the journal.
+
+There is no cursor. What lies in the outbox is to be sent, whenever its transaction committed; a reader that remembered
+the last id would skip the transaction that drew a lower one and committed later. Rows of one aggregate are visible in
+the order of their versions, for whoever writes version n + 1 has read version n.
+
+A bucket has one owner, by an advisory lock of the connection that reads: a relay that loses the connection loses its
+buckets with it. No transaction is open while Kafka is waited for. Whatever happens between Kafka's acknowledgement and
+the move to the journal sends records twice, never not at all; readers skip what they know by its version.
+"""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, LiteralString, Protocol
+from uuid import UUID
+
+import psycopg
+from confluent_kafka import KafkaError, KafkaException, Producer
+from psycopg import Connection
+from psycopg.rows import class_row
+
+from mercato import log
+from mercato.errors import Unavailable
+from mercato.failpoint import failpoint
+from mercato.kafka import Kafka
+from mercato.outgoing import BUCKETS
+from mercato.sqlstate import translated
+from mercato.telemetry import Counter, Histogram
+
+BATCH = 1024
+# Seconds that a batch may take to be acknowledged before it is given up and read again.
+PATIENCE = 10.0
+# How often buckets are shared out anew among the relays.
+SHARE = timedelta(seconds=1)
+KEEP_HOUSE = timedelta(hours=1)
+DAYS_AHEAD = 7
+
+# A relay that was stopped for longer loses the connection, and with it the buckets that it sits on.
+LONGEST_SILENCE: LiteralString = "set idle_session_timeout = '30s'"
+# A present relay holds a shared lock beside those of its buckets, so that the others can count it.
+HERE: LiteralString = "select pg_try_advisory_lock_shared(hashtext(%s), %s)"
+RELAYS: LiteralString = """
+    select count(*) from pg_locks where locktype = 'advisory' and mode = 'ShareLock' and granted
+        and database = (select oid from pg_database where datname = current_database())
+        and classid::bigint = hashtext(%s)::bit(32)::bigint and objid::bigint = %s"""
+TAKE: LiteralString = "select n from unnest(%s::int[]) n where pg_try_advisory_lock(hashtext(%s), n)"
+GIVE: LiteralString = "select pg_advisory_unlock(hashtext(%s), n) from unnest(%s::int[]) n"
+READ: LiteralString = """
+    select o.bucket, o.id, o.topic, o.aggregate_id, o.version, o.event_id, o.type, o.payload, o.headers, o.create_time
+    from unnest(%s::smallint[]) as mine (bucket)
+    cross join lateral (select * from outbox where bucket = mine.bucket order by id limit %s) o
+    order by o.id"""
+MOVE: LiteralString = """
+    with sent (bucket, id) as (select * from unnest(%s::smallint[], %s::bigint[])),
+    moved as (delete from outbox o using sent where o.bucket = sent.bucket and o.id = sent.id returning o.*)
+    insert into outbox_journal (bucket, id, topic, aggregate_id, version, event_id, type, payload, headers, create_time)
+    select bucket, id, topic, aggregate_id, version, event_id, type, payload, headers, create_time from moved"""
+
+PUBLISHED = Counter("mercato_outbox_published", "Records that Kafka acknowledged.", ("schema",))
+LAG = Histogram("mercato_outbox_lag_seconds", "From the writing of an event to Kafka's acknowledgement.", ("schema",))
+_log = log.get(__name__)
+
+
+class Schema(Protocol):
+    """The database of one service."""
+
+    schema: str
+    published: threading.Event
+
+    def dedicated(self) -> Connection[Any]:
+        """A connection of one's own."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the outbox."""
+
+    bucket: int
+    id: int
+    topic: str
+    aggregate_id: str
+    version: int
+    event_id: UUID
+    type: str
+    payload: bytes
+    headers: dict[str, str]
+    create_time: datetime
+
+    def record_headers(self) -> dict[str, str]:
+        """The headers of its record (CloudEvents, binary mode), those that the row brings along last."""
+        made = {
+            "ce_id": str(self.event_id),
+            "ce_type": self.type,
+            "ce_subject": self.aggregate_id,
+            "ce_time": self.create_time.isoformat(),
+            "version": str(self.version),
+        }
+        return made | self.headers
+
+
+class OutboxRelay:
+    """Publishes what a service's transactions left in its outbox. Any number may run; they share the buckets."""
+
+    idle = 0.05
+
+    def __init__(self, database: Schema, kafka: Kafka) -> None:
+        """A relay that connects when it is first asked to work."""
+        self.name = f"relay.{database.schema}"
+        self.wake = database.published
+        self.buckets: set[int] = set()
+        self._database = database
+        self._kafka = kafka
+        self._locks = f"mercato.outbox.{database.schema}"
+        self._connection: Connection[Any] | None = None
+        self._producer: Producer | None = None
+        self._share_due: datetime | None = None
+        self._house_due: datetime | None = None
+
+    def run_once(self, now: datetime) -> bool:
+        """Publish one batch of the buckets that are this relay's. Unavailable if PostgreSQL or Kafka is."""
+        try:
+            with translated({}):
+                connection = self._connected()
+                self._share(connection, now)
+                self._keep_house(connection, now)
+                rows = self._read(connection)
+                if rows:
+                    self._publish(rows)
+                    failpoint("relay.after_publish")
+                    self._move(connection, rows)
+        except Unavailable:
+            self._disconnect()
+            raise
+        return bool(rows)
+
+    def _connected(self) -> Connection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._disconnect()
+            connection = self._connection = self._database.dedicated()
+            connection.execute(LONGEST_SILENCE)
+            connection.execute(HERE, [self._locks, BUCKETS])
+        return self._connection
+
+    def _disconnect(self) -> None:
+        self.buckets.clear()
+        self._share_due = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _share(self, connection: Connection[Any], now: datetime) -> None:
+        if self._share_due is not None and now < self._share_due:
+            return
+        self._share_due = now + SHARE
+        row = connection.execute(RELAYS, [self._locks, BUCKETS]).fetchone()
+        fair = -(-BUCKETS // max(1, row[0] if row else 1))
+        if surplus := sorted(self.buckets)[fair:]:
+            connection.execute(GIVE, [self._locks, surplus])
+            self.buckets.difference_update(surplus)
+        # One after the other until the share is full: a try that succeeds beyond it would have to be undone.
+        for wanted in sorted(set(range(BUCKETS)) - self.buckets):
+            if len(self.buckets) >= fair:
+                break
+            self.buckets.update(taken for (taken,) in connection.execute(TAKE, [[wanted], self._locks]))
+
+    def _keep_house(self, connection: Connection[Any], now: datetime) -> None:
+        if self._house_due is None or now >= self._house_due:
+            self._house_due = now + KEEP_HOUSE
+            try:
+                connection.execute("select keep_journal_days(%s)", [DAYS_AHEAD])
+            except psycopg.DatabaseError as error:
+                _log.warning("outbox.no_partitions", problem=str(error))  # rows go to the one for the rest
+
+    def _read(self, connection: Connection[Any]) -> list[Row]:
+        if not self.buckets:
+            return []
+        with connection.cursor(row_factory=class_row(Row)) as cursor:
+            return cursor.execute(READ, [sorted(self.buckets), BATCH // len(self.buckets)]).fetchall()
+
+    def _publish(self, rows: Sequence[Row]) -> None:
+        """Return when Kafka has acknowledged every row. Otherwise Unavailable, and none counts as sent."""
+        self._kafka.make({row.topic for row in rows})
+        failpoint("relay.before_publish")
+        producer = self._producer = self._producer or self._kafka.producer()
+        failed: list[KafkaError] = []
+        try:
+            for row in rows:
+                self._produce(producer, row, failed)
+            self._await_acknowledged(producer, failed)
+        except (BufferError, KafkaException, Unavailable) as error:
+            self._abandon(producer)
+            raise Unavailable(f"Kafka takes no events: {failed[0] if failed else error}") from error
+        PUBLISHED.add(self._database.schema, amount=len(rows))
+        LAG.observe(time.time() - rows[0].create_time.timestamp(), self._database.schema)
+
+    @staticmethod
+    def _produce(producer: Producer, row: Row, failed: list[KafkaError]) -> None:
+        def reported(error: KafkaError | None, _: object) -> None:
+            if error is not None:
+                failed.append(error)
+
+        headers = row.record_headers()
+        producer.produce(
+            row.topic,
+            key=headers["ce_subject"].encode(),
+            value=row.payload,
+            headers=[(name, value.encode()) for name, value in headers.items()],
+            on_delivery=reported,
+        )
+
+    def _await_acknowledged(self, producer: Producer, failed: Sequence[KafkaError]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while producer.flush(0.5) and not failed:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"no acknowledgement within {PATIENCE:.0f} s")
+        if failed:
+            raise Unavailable(str(failed[0]))
+
+    def _abandon(self, producer: Producer) -> None:
+        """Begin anew with another producer: this one may not send what the next one has overtaken."""
+        self._producer = None
+        self._kafka.forget()
+        producer.purge()
+        producer.flush(0)
+
+    def _move(self, connection: Connection[Any], rows: Sequence[Row]) -> None:
+        connection.execute(MOVE, [[row.bucket for row in rows], [row.id for row in rows]])
+        failpoint("relay.after_move")
+
+    def close(self) -> None:
+        """Give the buckets back."""
+        self._disconnect()

@@ -1,0 +1,62 @@
+"""The writing side of the outbox: events become rows in the transaction of what they tell."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, LiteralString
+from uuid import UUID
+from zlib import crc32
+
+from google.protobuf.message import Message
+from psycopg import Connection
+from psycopg.types.json import Jsonb
+
+from mercato import log
+from mercato.ids import uuid7
+
+BUCKETS = 16
+INSERT: LiteralString = """
+    insert into outbox (bucket, topic, aggregate_id, version, event_id, type, payload, headers)
+    select bucket, topic, aggregate_id, version, event_id, type, payload, headers
+    from unnest(%s::smallint[], %s::text[], %s::text[], %s::bigint[], %s::uuid[], %s::text[], %s::bytea[], %s::jsonb[])
+        with ordinality as new (bucket, topic, aggregate_id, version, event_id, type, payload, headers, n)
+    order by n"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A record on its way to Kafka. Its headers are those that are not made from its columns, or stand in for them."""
+
+    topic: str
+    aggregate_id: str
+    version: int
+    id: UUID
+    type: str
+    payload: bytes
+    headers: Mapping[str, str]
+
+    @property
+    def columns(self) -> tuple[object, ...]:
+        """Its columns, as the statement names them."""
+        told = (self.topic, self.aggregate_id, self.version, self.id, self.type, self.payload)
+        return (*told, Jsonb(dict(self.headers)))
+
+    @classmethod
+    def of(cls, event: Message, topic: str, service: str, aggregate_id: str, version: int) -> "Outgoing":
+        """A public event, and what the work was about that made it."""
+        context = log.context()
+        travelling = {name: context[name] for name in log.TRAVELLING if name in context}
+        headers = {"ce_source": f"/mercato/{service}", **travelling}
+        payload = event.SerializeToString(deterministic=True)
+        return cls(topic, aggregate_id, version, uuid7(), event.DESCRIPTOR.full_name, payload, headers)
+
+
+def bucket(aggregate_id: str) -> int:
+    """The bucket of an aggregate: all its events go through one pair of hands."""
+    return crc32(aggregate_id.encode()) % BUCKETS
+
+
+def insert(connection: Connection[Any], outgoing: Sequence[Outgoing]) -> None:
+    """Write records to the outbox, in their order, by one statement."""
+    if outgoing:
+        rows = [(bucket(each.aggregate_id), *each.columns) for each in outgoing]
+        connection.execute(INSERT, [list(column) for column in zip(*rows, strict=True)])

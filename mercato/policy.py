@@ -1,0 +1,92 @@
+"""What the contract decides about an rpc, read from its options: who may call it, and what a repeat means.
+
+Deny by default: an rpc without a policy cannot be served, and a caller whom no rule names is refused.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from google.api import annotations_pb2
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
+
+from mercato.api.policy.v1 import policy_pb2 as pb
+from mercato.errors import PermissionDenied, Unauthenticated
+from mercato.rpc.call import Principal
+
+_HTTP: Any = annotations_pb2.http
+# Callers that act for the end user whom their token names.
+FOR_USERS = frozenset({"gateway", "operator"})
+_ADMIN_IMPLIED = frozenset({"catalog", "warehouse", "support"})
+
+
+class NoPolicy(Exception):
+    """An rpc that nobody decided on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The decisions about one rpc. Roles and services are lower-case names."""
+
+    anyone: bool = False
+    roles: frozenset[str] = frozenset()
+    own_roles: frozenset[str] | None = None
+    own_fields: tuple[str, ...] = ()
+    callers: frozenset[str] = frozenset()
+    over_http: bool = False
+    idempotent_by: str = ""
+    key_required: bool = False
+    repeatable: bool = False
+
+    @property
+    def for_users(self) -> bool:
+        """Whether end users reach it at all."""
+        return self.over_http and (self.anyone or bool(self.roles) or self.own_roles is not None)
+
+
+@cache
+def policy_of(method: MethodDescriptor) -> Policy:
+    """The policy of an rpc; NoPolicy if the contract has none."""
+    options = method.GetOptions()
+    if not options.HasExtension(pb.policy):
+        raise NoPolicy(f"{method.full_name} has no policy option: say who may call it")
+    policy, own = options.Extensions[pb.policy], options.Extensions[pb.policy].access.own
+    roles = frozenset(map(_role, policy.access.roles))
+    return Policy(
+        anyone=policy.access.anyone,
+        roles=roles | {"admin"} if roles & _ADMIN_IMPLIED else roles,
+        own_roles=frozenset(map(_role, own.roles)) if policy.access.HasField("own") else None,
+        own_fields=tuple(own.fields),
+        callers=frozenset(pb.Service.Name(each).lower() for each in policy.callers),
+        over_http=options.HasExtension(_HTTP),
+        idempotent_by=policy.idempotent_by,
+        key_required=policy.key_required,
+        repeatable=bool(policy.idempotent_by) or options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
+    )
+
+
+def _role(number: Any) -> str:
+    return pb.Role.Name(number).lower()
+
+
+def decide(policy: Policy, principal: Principal, service: str) -> str | None:
+    """Whose resources the caller may touch: None for everybody's, else a subject's own.
+
+    Unauthenticated if signing in would help, PermissionDenied otherwise.
+    """
+    if service in policy.callers:
+        return None
+    if service not in FOR_USERS or not policy.for_users:
+        raise PermissionDenied(f"{service} may not call this")
+    if policy.anyone or principal.roles & policy.roles:
+        return None
+    if not principal.subject:
+        raise Unauthenticated("sign in first")
+    if policy.own_roles is not None and _owns(policy.own_roles, principal):
+        return principal.subject
+    raise PermissionDenied
+
+
+def _owns(roles: frozenset[str], principal: Principal) -> bool:
+    return bool(principal.roles & roles) if roles else principal.is_account

@@ -1,0 +1,225 @@
+"""PostgreSQL: the pool of a service's schema, and the unit of work: a transaction and the events that leave with it."""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from google.protobuf.message import Message
+from psycopg import Connection
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool
+
+from mercato import log
+from mercato.errors import MercatoError
+from mercato.failpoint import failpoint
+from mercato.idempotency import Idempotency
+from mercato.outgoing import Outgoing, insert
+from mercato.rpc.call import current_call
+from mercato.sqlstate import Constraints, LostRace, out_of_time, translated
+from mercato.topic import topic
+
+__all__ = ["Database", "LostRace", "Session", "Work", "retried"]
+
+T = TypeVar("T")
+# A statement that nobody's deadline ends is ended by this (milliseconds).
+LONGEST_STATEMENT = 5_000
+# Deadlines are rounded up to these steps, so that a connection is rarely told of a new one.
+STEP = 250
+# How long a caller waits for a connection before it hears that there is too much to do.
+PATIENCE = 1.0
+# A connection that lay idle for longer is looked at before it is handed out: a restarted server left it dead.
+IDLE = 0.5
+_log = log.get(__name__)
+# A dead peer is noticed within half a minute, a mute one within fifteen seconds of sending.
+OPTIONS: Mapping[str, Any] = {
+    "connect_timeout": 2,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+
+
+class Session(Connection[TupleRow]):
+    """A connection that remembers its statement_timeout and when it was last given back."""
+
+    limit = 0
+    rested = 0.0
+
+    def limit_statements(self, seconds: float | None) -> None:
+        """Let no statement outlive the caller's deadline by more than a step. DeadlineExceeded when it has passed."""
+        if seconds is not None and seconds <= 0:
+            raise out_of_time()
+        limit = LONGEST_STATEMENT
+        if seconds is not None:
+            limit = min(math.ceil(seconds * 1000 / STEP) * STEP, LONGEST_STATEMENT)
+        if limit != self.limit:
+            self.execute("select set_config('statement_timeout', %s, false)", [str(limit)])
+            self.limit = limit
+
+
+class Database:
+    """The pool of one schema, for the role that owns its rows."""
+
+    def __init__(
+        self,
+        url: str,
+        schema: str,
+        *,
+        size: int = 4,
+        constraints: Mapping[str, Callable[[], MercatoError]] | None = None,
+    ) -> None:
+        """Open connections in the background; `constraints` says which error a violated constraint stands for."""
+        self.schema = schema
+        self.published = threading.Event()
+        self._url = url
+        self._constraints: Constraints = constraints or {}
+        self._unready = ""
+        self._pool = ConnectionPool(
+            url,
+            connection_class=Session,
+            kwargs={"autocommit": True, "application_name": schema, **OPTIONS},
+            min_size=size,
+            max_size=size,
+            timeout=PATIENCE,
+            max_lifetime=1800,
+            reconnect_timeout=1.0,
+            num_workers=1,
+            check=_check,
+            reset=_rest,
+            name=schema,
+            open=False,
+        )
+        self._pool.open(wait=False)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection[TupleRow]]:
+        """A transaction: committed at the end of the block, rolled back when it raises."""
+        with self.reading() as connection:
+            connection.execute("begin")
+            try:
+                yield connection
+            except BaseException:
+                if not connection.broken:
+                    connection.rollback()
+                raise
+            connection.commit()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection[TupleRow]]:
+        """A connection on which every statement is a transaction of its own."""
+        with translated(self._constraints):
+            remaining = current_call().remaining
+            patience = PATIENCE if remaining is None else max(0.0, min(PATIENCE, remaining))
+            with self._pool.connection(patience) as connection:
+                connection.limit_statements(remaining)
+                yield connection
+
+    def dedicated(self) -> Session:
+        """A connection of its own, autocommitting, that whoever asked for it closes."""
+        with translated(self._constraints):
+            return Session.connect(self._url, autocommit=True, application_name=self.schema, **OPTIONS)
+
+    def ready(self) -> bool:
+        """Whether it answers, and has every migration that this code knows."""
+        from mercato.migrate import pending
+
+        try:
+            with self.reading() as connection:
+                missing = pending(connection, self.schema)
+        except MercatoError as error:
+            return self._say("does not answer: " + str(error))
+        return self._say(f"lacks {', '.join(missing)}: run mercato migrate") if missing else self._say("")
+
+    def _say(self, unready: str) -> bool:
+        if unready != self._unready:
+            self._unready = unready
+            _log.warning("database.unready" if unready else "database.ready", schema=self.schema, problem=unready)
+        return not unready
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._pool.close()
+
+
+def _check(session: Session) -> None:
+    if time.monotonic() - session.rested > IDLE:
+        ConnectionPool.check_connection(session)
+
+
+def _rest(session: Session) -> None:
+    session.rested = time.monotonic()
+
+
+def retried(act: Callable[[], T], times: int = 3) -> T:
+    """What `act`, a whole unit of work, returns; done again when it lost a race with another transaction."""
+    for _ in range(times - 1):
+        try:
+            return act()
+        except LostRace:
+            _log.info("work.again")
+    return act()
+
+
+class Work:
+    """One transaction and the events that leave with it.
+
+        with StockWork(database, service="inventory") as work:
+            ...
+            work.publish(StockReserved(...), str(reservation.id), reservation.version)
+
+    Leaving the block writes the events and commits; an exception takes everything back. Services derive their own,
+    whose `opened` gives their stores the connection. Nothing remote is called inside.
+    """
+
+    connection: Connection[TupleRow]
+    idempotency: Idempotency
+
+    def __init__(self, database: Database, service: str) -> None:
+        """A unit of work of the service that owns the database's schema. For one use."""
+        self._database = database
+        self._service = service
+        self._outgoing: list[Outgoing] = []
+
+    def __enter__(self) -> Self:
+        self._transaction = self._database.transaction()
+        self.connection = self._transaction.__enter__()
+        try:
+            self.idempotency = Idempotency(self.connection)
+            self.opened()
+        except BaseException as error:
+            self._transaction.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def opened(self) -> None:
+        """Lay out what works on the connection."""
+
+    def publish(self, event: Message, aggregate_id: str, version: int) -> None:
+        """Have an event leave with this transaction. Versions of one aggregate rise; one of them is used once."""
+        self.send(Outgoing.of(event, topic(self._service), self._service, aggregate_id, version))
+        current_call().wrote(aggregate_id, version)
+
+    def send(self, outgoing: Outgoing) -> None:
+        """Have a record leave as it is."""
+        self._outgoing.append(outgoing)
+
+    def __exit__(
+        self, cls: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            try:
+                insert(self.connection, self._outgoing)
+                failpoint(f"{self._service}.before_commit")
+            except BaseException as failed:
+                self._transaction.__exit__(type(failed), failed, failed.__traceback__)
+                raise
+        self._transaction.__exit__(cls, error, traceback)
+        if error is None:
+            failpoint(f"{self._service}.after_commit")
+            if self._outgoing:
+                self._database.published.set()

@@ -1,0 +1,119 @@
+"""The call that is being answered: for whom, by whom, until when, and what it has changed so far."""
+
+import base64
+import binascii
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from mercato import log
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The end user that work is done for. Without a subject: nobody in particular."""
+
+    subject: str = ""
+    roles: frozenset[str] = frozenset()
+    session_id: str = ""
+    guest_id: str | None = None
+
+    @property
+    def is_guest(self) -> bool:
+        """Whether this is a session without an account."""
+        return "guest" in self.roles
+
+    @property
+    def is_account(self) -> bool:
+        """Whether this is somebody who signed in."""
+        return bool(self.subject) and not self.is_guest
+
+
+NOBODY = Principal()
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What makes two requests the same one: who sent it to which rpc, the key they chose, a digest of the rest."""
+
+    principal: str
+    rpc: str
+    key: str
+    fingerprint: bytes
+
+
+@dataclass(slots=True)
+class Call:
+    """One call. `only_of` is None for a caller who may see everybody's, else the subject whose resources exist.
+
+    `private` is set where not anybody may call: what is answered is for this caller.
+    """
+
+    rpc: str = ""
+    principal: Principal = NOBODY
+    service: str = ""
+    only_of: str | None = None
+    key: Key | None = None
+    request_id: str = ""
+    private: bool = False
+    ends: float | None = None
+    consistency: Mapping[str, int] = field(default_factory=dict)
+    replayed: bool = False
+    written: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the caller stops waiting; None if nobody waits."""
+        return None if self.ends is None else self.ends - time.monotonic()
+
+    def wrote(self, aggregate_id: str, version: int) -> None:
+        """Note a change, so that the caller can ask to see it elsewhere."""
+        self.written[aggregate_id] = max(version, self.written.get(aggregate_id, 0))
+
+
+_current: ContextVar[Call | None] = ContextVar("call", default=None)
+
+
+def current_call() -> Call:
+    """The call that is being answered; outside of any, one of nobody that never ends."""
+    return _current.get() or Call()
+
+
+@contextmanager
+def calling(call: Call) -> Iterator[Call]:
+    """Answer a call within the block."""
+    token = _current.set(call)
+    try:
+        yield call
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def on_behalf_of(
+    subject: str, roles: frozenset[str] = frozenset({"customer"}), *, seconds: float | None = None, request_id: str = ""
+) -> Iterator[Call]:
+    """Work without its user: within the block, tokens are signed for the user whom the work was accepted from."""
+    principal = Principal(subject, roles)
+    ends = None if seconds is None else time.monotonic() + seconds
+    request_id = request_id or log.context().get("request_id") or log.new_request_id()
+    with log.bound(request_id=request_id), calling(Call("", principal, request_id=request_id, ends=ends)) as call:
+        yield call
+
+
+def consistency_token(written: Mapping[str, int]) -> str:
+    """What was written, as a token that only we read."""
+    text = ",".join(f"{aggregate}={version}" for aggregate, version in written.items())
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def read_consistency(token: str) -> dict[str, int]:
+    """The aggregates and versions that a token names; none if it is not one of ours, for it is only a wish."""
+    try:
+        text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+        pairs = (entry.rpartition("=") for entry in text.split(",") if entry)
+        return {aggregate: int(version) for aggregate, _, version in pairs}
+    except (ValueError, binascii.Error):
+        return {}

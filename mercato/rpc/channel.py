@@ -1,0 +1,185 @@
+"""The client side: one channel for each neighbour for the life of the process, and stubs that speak our language.
+
+A stub's call carries a token for the called service, the present deadline less what the hop costs, and the request's
+ids; what comes back is a reply or an error of `mercato.errors`, never a grpc.RpcError.
+"""
+
+import json
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+
+from mercato import log
+from mercato.auth import Signer
+from mercato.errors import DeadlineExceeded
+from mercato.failpoint import failpoint
+from mercato.rpc import status
+from mercato.rpc.call import Principal, current_call
+from mercato.rpc.contract import Method, methods_of, owner_of
+
+S = TypeVar("S")
+HOP = 0.02  # seconds kept back, so that we can still answer when the callee could not
+CAP = 5.0
+_HEADERS = {"request_id": "x-request-id", "order_id": "x-order-id", "traceparent": "traceparent"}
+
+
+class UnknownNeighbour(Exception):
+    """A service that this process was not told the address of."""
+
+
+def options(service: ServiceDescriptor) -> list[tuple[str, Any]]:
+    """The options of a channel to a service; `grpc.aio` takes the same."""
+    return [
+        ("grpc.service_config", json.dumps(service_config(service))),
+        # The defaults cost a second and dozens of failed calls after a restart.
+        ("grpc.initial_reconnect_backoff_ms", 50),
+        ("grpc.min_reconnect_backoff_ms", 50),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.max_metadata_size", 16 * 1024),
+    ]
+
+
+def service_config(service: ServiceDescriptor) -> dict[str, Any]:
+    """How calls are spread, and which may be repeated: those whose second arrival has no second effect."""
+    repeatable = [
+        {"service": service.full_name, "method": each.name} for each in methods_of(service) if _repeatable(each)
+    ]
+    retry = {
+        "maxAttempts": 3,
+        "initialBackoff": "0.05s",
+        "maxBackoff": "1s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    config: dict[str, Any] = {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        # A process that is about to stop says so here, and gets no further calls.
+        "healthCheckConfig": {"serviceName": ""},
+        # At most a tenth more calls than callers made, even when everything fails.
+        "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+    }
+    return {**config, "methodConfig": [{"name": repeatable, "retryPolicy": retry}]} if repeatable else config
+
+
+def _repeatable(method: Method) -> bool:
+    return method.policy.repeatable and not method.streams_in
+
+
+def metadata_for(signer: Signer, audience: str, principal: Principal) -> list[tuple[str, str]]:
+    """What travels with a call: who, for whom, and the ids of the present work."""
+    known = log.context()
+    travelling = [(header, known[name]) for name, header in _HEADERS.items() if name in known]
+    return [("authorization", f"Bearer {signer.token(audience, principal)}"), *travelling]
+
+
+class Channels:
+    """The channels of a process, opened when first used."""
+
+    def __init__(self, signer: Signer, targets: Mapping[str, str]) -> None:
+        self._signer = signer
+        self._targets = targets
+        self._open: dict[str, grpc.Channel] = {}
+        self._lock = threading.Lock()
+
+    def stub(self, cls: Callable[[grpc.Channel], S], principal: Principal | None = None) -> S:
+        """A stub of a generated class. Calls are made for the present call's principal, or always for the given one."""
+        service = _contract_of(cls)
+        channel = self._channel(service)
+        caller = _Caller(self._signer, owner_of(service), principal)
+        # It has the attributes of the generated class, which checkers know; that class itself would raise RpcErrors.
+        return cast("S", Stub(channel, service, caller))
+
+    def _channel(self, service: ServiceDescriptor) -> grpc.Channel:
+        name = owner_of(service)
+        with self._lock:
+            if name not in self._open:
+                if name not in self._targets:
+                    raise UnknownNeighbour(f"where is {name}? MERCATO_TARGET_{name.upper()} is not set")
+                self._open[name] = grpc.insecure_channel(self._targets[name], options=options(service))
+            return self._open[name]
+
+    def close(self) -> None:
+        """Close all."""
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1].close()
+
+
+def _contract_of(cls: Any) -> ServiceDescriptor:
+    messages = sys.modules[cls.__module__.removesuffix("_grpc")]
+    service: ServiceDescriptor = messages.DESCRIPTOR.services_by_name[cls.__name__.removesuffix("Stub")]
+    return service
+
+
+class Stub:
+    """The rpcs of a service, as attributes."""
+
+    def __init__(self, channel: grpc.Channel, service: ServiceDescriptor, caller: "_Caller") -> None:
+        for method in methods_of(service):
+            setattr(self, method.name, Rpc(channel, method, caller))
+
+
+class _Caller:
+    """Who calls whom, for whom."""
+
+    def __init__(self, signer: Signer, callee: str, principal: Principal | None) -> None:
+        self._signer = signer
+        self._callee = callee
+        self._principal = principal
+        self.name = signer.service
+
+    def metadata(self) -> list[tuple[str, str]]:
+        """What travels with the next call."""
+        return metadata_for(self._signer, self._callee, self._principal or current_call().principal)
+
+
+class Rpc:
+    """One rpc, called like a function."""
+
+    def __init__(self, channel: grpc.Channel, method: Method, caller: _Caller) -> None:
+        make: Any = channel.stream_unary if method.streams_in else channel.unary_unary
+        self._call = make(method.path, lambda message: message.SerializeToString(), method.response.FromString)
+        self._method = method
+        self._caller = caller
+        self._before = f"{caller.name}.call.{method.name}.before"
+        self._after = f"{caller.name}.call.{method.name}.after"
+
+    def __call__(self, request: Any, *, timeout: float | None = None) -> Any:
+        """The reply. Raises the error that the callee raised, or Unavailable, or DeadlineExceeded."""
+        failpoint(self._before)
+        timeout = _time_left(None if self._method.streams_in else CAP, timeout)
+        try:
+            reply = self._call(self._repeatable(request), timeout=timeout, metadata=self._caller.metadata())
+        except grpc.RpcError as failed:
+            raise status.error_of_call(failed) from failed
+        failpoint(self._after)
+        return reply
+
+    def _repeatable(self, request: Any) -> Any:
+        # The channel may send it twice: without a key of the caller's own, each call gets one.
+        if not self._method.takes_request_id or request.request_id:
+            return request
+        keyed: Any = self._method.request()
+        keyed.CopyFrom(request)
+        keyed.request_id = str(uuid.uuid4())
+        return keyed
+
+
+def _time_left(cap: float | None, wanted: float | None) -> float | None:
+    remaining = current_call().remaining
+    limits = [
+        each
+        for each in (cap if wanted is None else wanted, None if remaining is None else remaining - HOP)
+        if each is not None
+    ]
+    timeout = min(limits, default=None)
+    if timeout is not None and timeout <= 0:
+        raise DeadlineExceeded("no time left for another call")
+    return timeout

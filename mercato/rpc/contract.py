@@ -1,0 +1,66 @@
+"""A service as its contract describes it: the methods, their messages and policies."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from mercato.policy import Policy, policy_of
+
+
+class Servicer(Protocol):
+    """Whoever answers the rpcs of a contract, each by a method of its name taking (request, context)."""
+
+    contract: ServiceDescriptor
+
+
+class Unservable(Exception):
+    """A servicer that does not do what its contract says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One rpc."""
+
+    name: str
+    path: str
+    label: str
+    policy: Policy
+    request: type[Message]
+    response: type[Message]
+    streams_in: bool
+
+    @property
+    def takes_request_id(self) -> bool:
+        """Whether a repeat is known by the request's `request_id`."""
+        return self.policy.idempotent_by == "request_id" and not self.streams_in
+
+
+@cache
+def methods_of(service: ServiceDescriptor) -> tuple[Method, ...]:
+    """The rpcs of a service, in the order of the contract."""
+    return tuple(map(_method, service.methods))
+
+
+def _method(method: MethodDescriptor) -> Method:
+    service = method.containing_service
+    streams: Any = method
+    if streams.server_streaming:
+        raise Unservable(f"{method.full_name} streams replies: it would hold a thread for as long as it lives")
+    return Method(
+        name=method.name,
+        path=f"/{service.full_name}/{method.name}",
+        label=f"{service.name}.{method.name}",
+        policy=policy_of(method),
+        request=GetMessageClass(method.input_type),
+        response=GetMessageClass(method.output_type),
+        streams_in=streams.client_streaming,
+    )
+
+
+def owner_of(service: ServiceDescriptor) -> str:
+    """The name of the service whose contract it is: `order` of mercato.api.order.v1.OrderService."""
+    return service.full_name.split(".")[-3]

@@ -1,0 +1,59 @@
+"""What PostgreSQL's errors mean to a caller: translated in one place, by their SQLSTATE."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import errors
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+
+from mercato.errors import Conflict, DeadlineExceeded, MercatoError, Overloaded, Unavailable
+
+Constraints = Mapping[str, Callable[[], MercatoError]]
+
+_RACES = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable)
+_TOO_MUCH = (PoolTimeout, TooManyRequests, errors.InsufficientResources)
+
+
+class LostRace(Conflict, registered=False):
+    """Another transaction was in the way; the same work may succeed when it is done again."""
+
+    reason = Conflict.reason
+
+
+def out_of_time() -> DeadlineExceeded:
+    """The caller's time is over."""
+    return DeadlineExceeded("the time for it ran out before the database answered")
+
+
+@contextmanager
+def translated(constraints: Constraints) -> Iterator[None]:
+    """Raise the error that a database's error stands for; a defect passes as it is."""
+    try:
+        yield
+    except psycopg.Error as error:
+        meaning = meaning_of(error, constraints)
+        if meaning is None:
+            raise
+        raise meaning from error
+
+
+def meaning_of(error: psycopg.Error, constraints: Constraints) -> MercatoError | None:
+    """What a caller may be told; None if the error is a defect of ours."""
+    match error:
+        case psycopg.IntegrityError():
+            named = constraints.get(error.diag.constraint_name or "")
+            return named() if named else None
+        case _ if isinstance(error, _RACES):
+            return LostRace("another change was in the way; try again")
+        case errors.QueryCanceled():
+            return out_of_time()
+        case _ if isinstance(error, _TOO_MUCH):
+            return Overloaded("the database has more to do than it can")
+        # Connections that break while committing are here as well: whether it took effect is not known.
+        case psycopg.OperationalError() | PoolClosed() | errors.IdleInTransactionSessionTimeout():
+            return Unavailable("the database does not answer")
+        case psycopg.InterfaceError():
+            return Unavailable("the connection to the database is closed")
+        case _:
+            return None
