@@ -1,0 +1,6 @@
+"""Delivery: where the shop delivers, when, and how the goods get there.
+
+Tables (schema `delivery`): zone, slot, hold, courier, shipment, destination (the persons' part of a shipment), erased.
+Out (`mercato.delivery.v1`): SlotHeld SlotConfirmed SlotReleased, ShipmentPlanned ShipmentReady ShipmentAssigned
+ShipmentPickedUp ShipmentDelivered ShipmentFailed ShipmentCancelled. In: UserErased of `mercato.user.v1`.
+"""

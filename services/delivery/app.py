@@ -1,0 +1,28 @@
+"""What the delivery service is made of."""
+
+from mercato.consumer import Consumer
+from mercato.kafka import topic
+
+from mercato.runtime import Process, Stack, every
+from services.delivery.config import DeliveryConfig
+from services.delivery.consumers import PERSONS, follow_users
+from services.delivery.queries import DeliveryQueries
+from services.delivery.servicer import DeliveryServicer
+from services.delivery.store import DeliveryWork
+from services.delivery.usecases import Dispatch, Quotes, Slots, Zones
+
+
+def build(config: DeliveryConfig, stack: Stack) -> Process:
+    """Wire the delivery service."""
+    database = stack.database("delivery")
+
+    def work() -> DeliveryWork:
+        return DeliveryWork(database, service="delivery")
+
+    queries = DeliveryQueries(database)
+    zones, slots, dispatch = Zones(work, stack.clock), Slots(work, config.hold), Dispatch(work, stack.clock)
+    return Process(
+        servicers=[DeliveryServicer(zones, Quotes(queries), slots, dispatch, queries, stack.page_tokens)],
+        consumers=[Consumer(stack.kafka(), work, PERSONS, [topic("user")], follow_users(dispatch))],
+        workers=[every(config.sweep, slots.expire_holds), every(config.roll, zones.roll_slots)],
+    )

@@ -1,0 +1,380 @@
+"""Zones, slots, holds, couriers and shipments in PostgreSQL: the statements that change them.
+
+Locks are taken in one order everywhere: first holds, then slots by their id. So nobody who has a slot ever waits for a
+hold, and nobody deadlocks.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, LiteralString
+from uuid import UUID
+
+from mercato.postgres import Work
+from psycopg import Connection
+from psycopg.rows import class_row, dict_row, kwargs_row, scalar_row
+
+from mercato.ids import uuid7
+from services.delivery.domain import CUTOFF, SLOT, Courier, Hold, Hours, SlotClosed, SlotFull, Zone
+from services.delivery.rows import (
+    amount,
+    area,
+    currency,
+    destination_columns,
+    hold_of,
+    hours_of,
+    shipment_columns,
+    shipment_of,
+    zone_columns,
+    zone_of,
+)
+from services.delivery.shipment import Plan, Shipment
+
+ZONES: LiteralString = """
+    select id, name, time_zone, area, warehouse_ids, currency, delivery_fee, free_from, minimum_total, slot_capacity,
+        first_hour, last_hour
+    from delivery.zone
+"""
+
+SLOTS: LiteralString = """
+    select s.id, s.zone_id, s.start_time, s.end_time, s.cutoff_time, s.capacity, s.taken, z.delivery_fee, z.currency
+    from delivery.slot s join delivery.zone z on z.id = s.zone_id
+"""
+
+HOLD: LiteralString = "select id, order_id, slot_id, state, expire_time, version from delivery.hold where id = %s"
+
+SHIPMENTS: LiteralString = """
+    select h.id, h.order_id, h.customer_id, h.state, h.courier_id, h.currency, h.cash_due, h.cash_collected,
+    h.failure_reason, h.latitude, h.longitude, h.position_time, h.version, h.create_time, h.update_time, h.slot_id,
+    s.zone_id, s.start_time, s.end_time, s.cutoff_time, s.capacity, s.taken,
+    z.delivery_fee, z.currency as zone_currency,
+    d.shipment_id is not null as known, d.recipient, d.line1, d.line2, d.postal_code, d.city, d.country_code, d.phone,
+    d.note, d.latitude as to_latitude, d.longitude as to_longitude
+    from delivery.shipment h
+    left join delivery.slot s on s.id = h.slot_id
+    left join delivery.zone z on z.id = s.zone_id
+    left join delivery.destination d on d.shipment_id = h.id
+"""
+
+PUT_ZONE: LiteralString = """
+    insert into delivery.zone (id, name, time_zone, area, warehouse_ids, currency, delivery_fee, free_from,
+        minimum_total, slot_capacity, first_hour, last_hour)
+    values (%(id)s, %(name)s, %(time_zone)s, %(area)s::text::polygon, %(warehouse_ids)s, %(currency)s, %(delivery_fee)s,
+        %(free_from)s, %(minimum_total)s, %(slot_capacity)s, %(first_hour)s, %(last_hour)s)
+    on conflict (id) do update
+        set name = excluded.name, time_zone = excluded.time_zone, area = excluded.area,
+            warehouse_ids = excluded.warehouse_ids, currency = excluded.currency,
+            delivery_fee = excluded.delivery_fee, free_from = excluded.free_from,
+            minimum_total = excluded.minimum_total, slot_capacity = excluded.slot_capacity,
+            first_hour = excluded.first_hour, last_hour = excluded.last_hour
+"""
+
+# Zones whose frames meet; whether they share ground is for the geometry to say.
+NEAR: LiteralString = ZONES + "where id <> %s and box(area) && box(%s::text::polygon) order by id"
+
+# All days at once; whatever is there already stays, whoever else rolls them on at the same moment.
+ADD_SLOTS: LiteralString = """
+    insert into delivery.slot (id, zone_id, start_time, end_time, cutoff_time, capacity)
+    select id, %(zone_id)s, start_time, start_time + %(length)s, start_time - %(cutoff)s, %(capacity)s
+    from unnest(%(ids)s::uuid[], %(starts)s::timestamptz[]) as n (id, start_time)
+    order by start_time
+    on conflict (zone_id, start_time) do nothing
+"""
+
+# Open slots follow their zone: those outside its hours take nobody any more. What is taken stays taken, so a slot that
+# is cut below that gives up its places as they are given back. Only rows that differ are locked, in the order of ids.
+FIT_SLOTS: LiteralString = """
+    update delivery.slot s
+    set capacity = greatest(f.wanted, s.taken)
+    from (
+        select id, case when start_time = any(%(starts)s::timestamptz[]) then %(capacity)s else 0 end as wanted
+        from delivery.slot
+        where zone_id = %(zone_id)s and cutoff_time > %(now)s and start_time < %(until)s
+          and capacity <> greatest(
+              case when start_time = any(%(starts)s::timestamptz[]) then %(capacity)s else 0 end, taken)
+        order by id
+        for update
+    ) f
+    where s.id = f.id
+"""
+
+# The claim itself, which waits for another transaction with the same id; what ran out is claimed afresh.
+CLAIM: LiteralString = """
+    insert into delivery.hold as h (id, order_id, slot_id, state, expire_time)
+    values (%(id)s, %(order_id)s, %(slot_id)s, 'HELD', now() + %(hold)s)
+    on conflict (id) do update
+        set state = 'HELD', version = h.version + 1, order_id = excluded.order_id, slot_id = excluded.slot_id,
+            expire_time = excluded.expire_time
+        where h.state = 'EXPIRED'
+    returning id, order_id, slot_id, state, expire_time, version
+"""
+
+# The one conditional update that decides who gets the last place.
+TAKE: LiteralString = """
+    update delivery.slot set taken = taken + 1 where id = %s and taken < capacity and cutoff_time > now()
+"""
+
+OPEN: LiteralString = "select true from delivery.slot where id = %s and cutoff_time > now() and capacity > 0"
+
+GIVE_BACK: LiteralString = """
+    update delivery.slot s
+    set taken = s.taken - g.places
+    from (
+        select s.id, count(*)::int as places
+        from unnest(%s::uuid[]) as given (id) join delivery.slot s using (id)
+        group by s.id
+    ) g
+    where s.id = g.id
+"""
+
+LOCK_SLOTS: LiteralString = "select id from delivery.slot where id = any(%s) order by id for update"
+
+BURY_HOLD: LiteralString = """
+    insert into delivery.hold (id, state) values (%s, 'RELEASED') on conflict (id) do nothing
+"""
+
+ADVANCE_HOLD: LiteralString = "update delivery.hold set state = %s, version = %s where id = %s"
+
+# `skip locked`: any number of sweepers, and a confirm or release under way, go past each other. Whoever has the row
+# decides; what it leaves HELD is due at the next sweep.
+EXPIRE: LiteralString = """
+    update delivery.hold h set state = 'EXPIRED', version = h.version + 1
+    from (
+        select id from delivery.hold
+        where state = 'HELD' and expire_time <= now()
+        order by expire_time
+        limit %s
+        for update skip locked
+    ) due
+    where h.id = due.id
+    returning h.id, h.order_id, h.slot_id, h.state, h.expire_time, h.version
+"""
+
+PLAN: LiteralString = """
+    insert into delivery.shipment (id, order_id, customer_id, slot_id, state, currency, cash_due)
+    values (%(id)s, %(order_id)s, %(customer_id)s, %(slot_id)s, 'PLANNED', %(currency)s, %(cash_due)s)
+    on conflict (id) do nothing
+"""
+
+# Not for those who were erased meanwhile: what arrives late about them is not written down.
+ADDRESS: LiteralString = """
+    insert into delivery.destination (shipment_id, customer_id, recipient, line1, line2, postal_code, city,
+        country_code, phone, note, latitude, longitude)
+    select %(id)s, %(customer_id)s, %(recipient)s, %(line1)s, %(line2)s, %(postal_code)s, %(city)s,
+        %(country_code)s, %(phone)s, %(note)s, %(latitude)s, %(longitude)s
+    where not exists (select from delivery.erased where user_id = %(customer_id)s)
+"""
+
+BURY_SHIPMENT: LiteralString = """
+    insert into delivery.shipment (id, state) values (%s, 'CANCELLED') on conflict (id) do nothing
+"""
+
+ADVANCE_SHIPMENT: LiteralString = """
+    update delivery.shipment
+    set state = %(state)s, courier_id = %(courier_id)s, currency = %(currency)s, cash_due = %(cash_due)s,
+        cash_collected = %(cash_collected)s, failure_reason = %(failure_reason)s, latitude = %(latitude)s,
+        longitude = %(longitude)s, position_time = %(position_time)s, version = %(version)s, update_time = now()
+    where id = %(id)s
+"""
+
+# A courier's own words may name the person, and the last position is their door.
+FORGET: LiteralString = """
+    update delivery.shipment
+    set failure_reason = '', latitude = null, longitude = null, position_time = null
+    where customer_id = %s
+"""
+
+
+class ZoneStore:
+    """Rows of `zone`."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self._connection = connection
+
+    def lock_all(self) -> None:
+        """Let nobody else change zones: two that overlap must not come at the same time. Readers go on."""
+        self._connection.execute("lock table delivery.zone in share row exclusive mode")
+
+    def put(self, zone: Zone, hours: Hours) -> None:
+        """Write a zone as it shall be."""
+        self._connection.execute(PUT_ZONE, zone_columns(zone, hours))
+
+    def near(self, zone: Zone) -> list[Zone]:
+        """Other zones whose frames meet this one's."""
+        return [zone_of(row) for row in _rows(self._connection, NEAR, [zone.id, area(zone)])]
+
+    def ids(self) -> list[str]:
+        """The ids of all zones."""
+        with self._connection.cursor(row_factory=scalar_row) as cursor:
+            return cursor.execute("select id from delivery.zone order by id").fetchall()
+
+    def find(self, zone_id: str) -> tuple[Zone, Hours] | None:
+        """A zone and its hours."""
+        return self._one(ZONES + "where id = %s", zone_id)
+
+    def keep(self, zone_id: str) -> tuple[Zone, Hours] | None:
+        """A zone and its hours, which nobody changes until this transaction ends."""
+        return self._one(ZONES + "where id = %s for share", zone_id)
+
+    def _one(self, statement: LiteralString, zone_id: str) -> tuple[Zone, Hours] | None:
+        rows = _rows(self._connection, statement, [zone_id])
+        return (zone_of(rows[0]), hours_of(rows[0])) if rows else None
+
+
+class SlotStore:
+    """Rows of `slot`."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self._connection = connection
+
+    def roll(self, zone_id: str, starts: Sequence[datetime], capacity: int) -> int:
+        """Make the slots that are not there yet; how many those were."""
+        values = {
+            "zone_id": zone_id,
+            "ids": [uuid7() for _ in starts],
+            "starts": list(starts),
+            "capacity": capacity,
+            "length": SLOT,
+            "cutoff": CUTOFF,
+        }
+        return self._connection.execute(ADD_SLOTS, values).rowcount
+
+    def fit(self, zone_id: str, starts: Sequence[datetime], capacity: int, now: datetime, until: datetime) -> None:
+        """Let the open slots of a zone, as far as they are known, take so many, and those at other times none."""
+        values = {"zone_id": zone_id, "starts": list(starts), "capacity": capacity, "now": now, "until": until}
+        self._connection.execute(FIT_SLOTS, values)
+
+    def take(self, slot_id: UUID) -> None:
+        """Take a place. SlotClosed, SlotFull."""
+        if self._connection.execute(TAKE, [slot_id]).rowcount:
+            return
+        if self._connection.execute(OPEN, [slot_id]).fetchone():
+            raise SlotFull(slot_id)
+        raise SlotClosed
+
+    def give_back(self, slot_ids: Sequence[UUID]) -> None:
+        """Give places back, one for each time that a slot is named."""
+        self._connection.execute(LOCK_SLOTS, [list(slot_ids)])
+        self._connection.execute(GIVE_BACK, [list(slot_ids)])
+
+
+class HoldStore:
+    """Rows of `hold`."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self._connection = connection
+
+    def claim(self, hold_id: UUID, order_id: UUID, slot_id: UUID, hold: timedelta) -> Hold | None:
+        """Write a claim, afresh if it ran out. None if there is one: it is locked then."""
+        values = {"id": hold_id, "order_id": order_id, "slot_id": slot_id, "hold": hold}
+        return self._one(CLAIM, values)
+
+    def find(self, hold_id: UUID) -> Hold | None:
+        """A hold as it is."""
+        return self._one(HOLD, [hold_id])
+
+    def lock(self, hold_id: UUID) -> Hold | None:
+        """A hold that nobody else changes until this transaction ends."""
+        return self._one(HOLD + " for update", [hold_id])
+
+    def bury(self, hold_id: UUID) -> bool:
+        """Leave a tombstone. False if there is a hold by now."""
+        return self._connection.execute(BURY_HOLD, [hold_id]).rowcount == 1
+
+    def advance(self, hold: Hold) -> None:
+        """Write the state and version of a locked hold."""
+        self._connection.execute(ADVANCE_HOLD, [hold.state, hold.version, hold.id])
+
+    def expire(self, most: int) -> list[Hold]:
+        """Let holds run out whose time has come by the database's clock, oldest first."""
+        with self._connection.cursor(row_factory=kwargs_row(hold_of)) as cursor:
+            return cursor.execute(EXPIRE, [most]).fetchall()
+
+    def _one(self, statement: LiteralString, values: Any) -> Hold | None:
+        with self._connection.cursor(row_factory=kwargs_row(hold_of)) as cursor:
+            return cursor.execute(statement, values).fetchone()
+
+
+class ShipmentStore:
+    """Rows of `shipment` and `destination`."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self._connection = connection
+
+    def plan(self, plan: Plan, slot_id: UUID) -> bool:
+        """Write a new shipment and where it goes. False if there is one."""
+        values = {
+            "id": plan.shipment_id,
+            "order_id": plan.order_id,
+            "customer_id": plan.customer_id,
+            "slot_id": slot_id,
+            "currency": currency(plan.cash_due),
+            "cash_due": amount(plan.cash_due),
+        }
+        if not self._connection.execute(PLAN, values).rowcount:
+            return False
+        self._connection.execute(ADDRESS, {**values, **destination_columns(plan.destination)})
+        return True
+
+    def lock(self, shipment_id: UUID) -> Shipment | None:
+        """A shipment that nobody else changes until this transaction ends."""
+        rows = _rows(self._connection, SHIPMENTS + "where h.id = %s for update of h", [shipment_id])
+        return shipment_of(rows[0]) if rows else None
+
+    def bury(self, shipment_id: UUID) -> bool:
+        """Leave a tombstone. False if there is a shipment by now."""
+        return self._connection.execute(BURY_SHIPMENT, [shipment_id]).rowcount == 1
+
+    def advance(self, shipment: Shipment) -> None:
+        """Write what became of a locked shipment."""
+        self._connection.execute(ADVANCE_SHIPMENT, shipment_columns(shipment))
+
+    def forget(self, user_id: UUID) -> None:
+        """Empty what tells who a customer is and where they live, and write nothing more of it down."""
+        self._connection.execute("insert into delivery.erased values (%s) on conflict do nothing", [user_id])
+        self._connection.execute("delete from delivery.destination where customer_id = %s", [user_id])
+        self._connection.execute(FORGET, [user_id])
+
+
+class CourierStore:
+    """Rows of `courier`."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self._connection = connection
+
+    def add(self, courier_id: UUID, name: str) -> bool:
+        """Write a courier. False if the user is one."""
+        statement: LiteralString = "insert into delivery.courier (id, name) values (%s, %s) on conflict do nothing"
+        return self._connection.execute(statement, [courier_id, name]).rowcount == 1
+
+    def find(self, courier_id: UUID) -> Courier | None:
+        """A courier."""
+        statement: LiteralString = "select id, name, create_time from delivery.courier where id = %s"
+        with self._connection.cursor(row_factory=class_row(Courier)) as cursor:
+            return cursor.execute(statement, [courier_id]).fetchone()
+
+    def remove(self, courier_id: UUID) -> None:
+        """Remove a courier; their shipments keep the id."""
+        self._connection.execute("delete from delivery.courier where id = %s", [courier_id])
+
+
+class DeliveryWork(Work):
+    """One transaction on deliveries, and the events that leave with it."""
+
+    zones: ZoneStore
+    slots: SlotStore
+    holds: HoldStore
+    shipments: ShipmentStore
+    couriers: CourierStore
+
+    def opened(self) -> None:
+        """Give every store the connection."""
+        self.zones = ZoneStore(self.connection)
+        self.slots = SlotStore(self.connection)
+        self.holds = HoldStore(self.connection)
+        self.shipments = ShipmentStore(self.connection)
+        self.couriers = CourierStore(self.connection)
+
+
+def _rows(connection: Connection[Any], statement: LiteralString, values: Any) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(statement, values).fetchall()

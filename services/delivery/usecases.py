@@ -1,0 +1,268 @@
+"""What can be done with zones, slots, shipments and couriers. Every method is one transaction and its events."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from mercato.clock import Clock
+from mercato.errors import NotFound
+from mercato.etag import check_etag
+from mercato.money import Money
+from mercato.rpc import Key
+from services.delivery import messages
+from services.delivery.domain import Courier, Hold, Hours, Quote, SlotQuote, Zone, ZonesOverlap
+from services.delivery.geometry import Corner, overlap
+from services.delivery.queries import DeliveryQueries
+from services.delivery.shipment import (
+    CourierExists,
+    HoldNotConfirmed,
+    Plan,
+    Position,
+    Shipment,
+    UnknownCourier,
+)
+from services.delivery.store import DeliveryWork
+
+EXPIRED_AT_ONCE = 500
+Work = Callable[[], DeliveryWork]
+
+
+class Zones:
+    """Where and when the shop delivers."""
+
+    def __init__(self, work: Work, clock: Clock) -> None:
+        self._work = work
+        self._clock = clock
+
+    def put_zone(self, zone: Zone, hours: Hours) -> Zone:
+        """Create a zone or change it, with its slots. ZonesOverlap. What is so already is left alone."""
+        with self._work() as work:
+            work.zones.lock_all()
+            if work.zones.find(zone.id) != (zone, hours):
+                for other in work.zones.near(zone):
+                    if overlap(zone.polygon, other.polygon):
+                        raise ZonesOverlap(zone.id, other.id)
+                work.zones.put(zone, hours)
+            _roll(work, zone, hours, self._clock.now())
+        return zone
+
+    def roll_slots(self) -> None:
+        """Make the slots of the days that have come near, and let open ones follow their zones."""
+        with self._work() as work:
+            zone_ids = work.zones.ids()
+        for zone_id in zone_ids:
+            # A transaction each: slots are locked in the order of their ids, but only within a zone.
+            with self._work() as work:
+                if found := work.zones.keep(zone_id):
+                    zone, hours = found
+                    _roll(work, zone, hours, self._clock.now())
+
+
+class Quotes:
+    """What deliveries cost, and whether there are any."""
+
+    def __init__(self, queries: DeliveryQueries) -> None:
+        self._queries = queries
+
+    def quote(self, place: Corner, subtotal: str) -> Quote:
+        """What a delivery of goods for so much costs. AddressNotServed."""
+        zone = self._queries.locate(place)
+        fee = zone.fee(messages.subtotal_from_text(subtotal, zone.delivery_fee.currency))
+        return Quote(zone, fee, self._queries.earliest_slot(zone.id))
+
+    def quote_slot(self, slot_id: UUID, place: Corner, subtotal: Money) -> SlotQuote:
+        """What an order needs to know of its slot. AddressNotServed, SlotClosed, BelowMinimum."""
+        zone = self._queries.locate(place)
+        messages.same_currency(subtotal, zone.delivery_fee, "subtotal")
+        slot = self._queries.open_slot(slot_id, zone.id)
+        zone.require_minimum(subtotal)
+        return SlotQuote(slot, zone.warehouse_ids, zone.fee(subtotal))
+
+
+class Slots:
+    """Places in slots, and who holds them."""
+
+    def __init__(self, work: Work, hold: timedelta) -> None:
+        """`hold` is how long a place is kept that nobody confirms."""
+        self._work = work
+        self._hold = hold
+
+    def hold_slot(self, hold_id: UUID, order_id: UUID, slot_id: UUID) -> Hold:
+        """Take a place. Repeating it answers as the first time. SlotFull, SlotClosed, HoldReleased."""
+        with self._work() as work:
+            hold = work.holds.claim(hold_id, order_id, slot_id, self._hold)
+            if hold is None:
+                return _locked(work, hold_id).again()
+            # A refusal undoes the claim: nothing is remembered of it.
+            work.slots.take(slot_id)
+            work.publish(messages.slot_held(hold), str(hold.id), hold.version)
+            return hold
+
+    def confirm_slot(self, hold_id: UUID) -> Hold:
+        """Hold for good. NotFound, HoldReleased, HoldExpired."""
+        with self._work() as work:
+            hold = _locked(work, hold_id)
+            confirmed = hold.confirm()
+            if confirmed is not hold:
+                work.holds.advance(confirmed)
+                work.publish(messages.slot_confirmed(confirmed), str(hold_id), confirmed.version)
+            return confirmed
+
+    def release_slot(self, hold_id: UUID) -> Hold:
+        """Give the place back. What is not known yet is refused when it comes."""
+        with self._work() as work:
+            if not (hold := work.holds.lock(hold_id)):
+                if work.holds.bury(hold_id):
+                    return Hold.tombstone(hold_id)
+                hold = _locked(work, hold_id)  # somebody held it in between
+            released = hold.release()
+            if released is not hold:
+                work.holds.advance(released)
+            if hold.holds and hold.slot_id:
+                work.slots.give_back([hold.slot_id])
+                work.publish(messages.slot_released(released), str(hold_id), released.version)
+            return released
+
+    def expire_holds(self) -> bool:
+        """Give back the places of some of the holds whose time is over; True if there may be more of them."""
+        with self._work() as work:
+            expired = work.holds.expire(EXPIRED_AT_ONCE)
+            if expired:
+                work.slots.give_back([hold.slot_id for hold in expired if hold.slot_id])
+            for hold in expired:
+                work.publish(messages.slot_released(hold), str(hold.id), hold.version)
+        return len(expired) == EXPIRED_AT_ONCE
+
+
+class Dispatch:
+    """Shipments on their way, and who brings them."""
+
+    def __init__(self, work: Work, clock: Clock) -> None:
+        self._work = work
+        self._clock = clock
+
+    def create_shipment(self, plan: Plan) -> Shipment:
+        """Plan a delivery in its confirmed slot. NotFound, HoldNotConfirmed, ShipmentCancelled."""
+        with self._work() as work:
+            if earlier := work.shipments.lock(plan.shipment_id):
+                return earlier.planned()
+            hold = work.holds.find(plan.hold_id)
+            if hold is None or hold.order_id not in (None, plan.order_id):
+                raise NotFound(f"there is no hold {plan.hold_id}")
+            if not hold.confirmed or hold.slot_id is None:
+                raise HoldNotConfirmed
+            if not work.shipments.plan(plan, hold.slot_id):
+                return _shipment(work, plan.shipment_id).planned()  # somebody planned it in between
+            shipment = _shipment(work, plan.shipment_id)
+            work.publish(messages.shipment_planned(shipment), str(shipment.id), shipment.version)
+            return shipment
+
+    def ready_shipment(self, shipment_id: UUID, cash_due: Money | None) -> Shipment:
+        """The goods are packed. NotFound, ShipmentCancelled."""
+        with self._work() as work:
+            return _change(work, shipment_id, lambda shipment: shipment.ready(cash_due))
+
+    def cancel_shipment(self, shipment_id: UUID) -> Shipment:
+        """Call a delivery off. What is not known yet is refused when it comes. ShipmentUnderWay."""
+        with self._work() as work:
+            work.shipments.bury(shipment_id)
+            return _change(work, shipment_id, Shipment.cancel)
+
+    def assign_shipment(self, shipment_id: UUID, courier_id: UUID, etag: str, key: Key | None) -> Shipment:
+        """Give a shipment to a courier. NotFound, UnknownCourier, ShipmentUnderWay, ShipmentCancelled, EtagMismatch."""
+        with self._work() as work:
+            if work.idempotency.find(key) is not None:
+                return _shipment(work, shipment_id)
+            shipment = _planned(work, shipment_id)
+            check_etag(etag, shipment.version)
+            if work.couriers.find(courier_id) is None:
+                raise UnknownCourier(courier_id)
+            work.idempotency.made(key, str(shipment_id))
+            return _write(work, shipment, shipment.assign(courier_id))
+
+    def pick_up_shipment(self, shipment_id: UUID, courier_id: UUID, key: Key | None) -> Shipment:
+        """The courier takes the goods along. NotFound, ShipmentNotReady, ShipmentCancelled, ShipmentOver."""
+        return self._by_courier(shipment_id, courier_id, key, Shipment.pick_up)
+
+    def deliver_shipment(self, shipment_id: UUID, courier_id: UUID, cash: Money | None, key: Key | None) -> Shipment:
+        """The courier hands the goods over. NotFound, ShipmentNotPickedUp, ShipmentCancelled, ShipmentOver."""
+        return self._by_courier(shipment_id, courier_id, key, lambda shipment: shipment.deliver(cash))
+
+    def fail_shipment(self, shipment_id: UUID, courier_id: UUID, reason: str, key: Key | None) -> Shipment:
+        """The courier could not hand the goods over. As deliver_shipment."""
+        return self._by_courier(shipment_id, courier_id, key, lambda shipment: shipment.fail(reason))
+
+    def report_position(self, shipment_id: UUID, courier_id: UUID, place: Corner, key: Key | None) -> Shipment:
+        """The courier is there now. NotFound, ShipmentNotPickedUp, ShipmentOver."""
+        position = Position(place, self._clock.now())
+        return self._by_courier(shipment_id, courier_id, key, lambda shipment: shipment.report(position))
+
+    def _by_courier(
+        self, shipment_id: UUID, courier_id: UUID, key: Key | None, change: Callable[[Shipment], Shipment]
+    ) -> Shipment:
+        with self._work() as work:
+            repeated = work.idempotency.find(key) is not None
+            shipment = _planned(work, shipment_id)
+            shipment.require_courier(courier_id)
+            if repeated:
+                return shipment
+            work.idempotency.made(key, str(shipment_id))
+            return _write(work, shipment, change(shipment))
+
+    def create_courier(self, courier_id: UUID, name: str, key: Key | None) -> Courier:
+        """Make a user a courier. CourierExists."""
+        with self._work() as work:
+            if work.idempotency.find(key) is None:
+                if not work.couriers.add(courier_id, name):
+                    raise CourierExists
+                work.idempotency.made(key, str(courier_id))
+            if courier := work.couriers.find(courier_id):
+                return courier
+        raise NotFound
+
+    def forget_user(self, work: DeliveryWork, user_id: UUID) -> None:
+        """Empty what is known of a person, as a customer and as a courier."""
+        work.shipments.forget(user_id)
+        work.couriers.remove(user_id)
+
+
+def _roll(work: DeliveryWork, zone: Zone, hours: Hours, now: datetime) -> None:
+    starts = hours.upcoming(zone, now)
+    work.slots.roll(zone.id, starts, hours.capacity)
+    # Nothing beyond the last day that this process knows: around midnight another one may know the next already.
+    _, until = zone.day(zone.days_ahead(now)[-1])
+    work.slots.fit(zone.id, starts, hours.capacity, now, until)
+
+
+def _locked(work: DeliveryWork, hold_id: UUID) -> Hold:
+    if not (hold := work.holds.lock(hold_id)):
+        raise NotFound(f"there is no hold {hold_id}")
+    return hold
+
+
+def _shipment(work: DeliveryWork, shipment_id: UUID) -> Shipment:
+    if not (shipment := work.shipments.lock(shipment_id)):
+        raise NotFound
+    return shipment
+
+
+def _planned(work: DeliveryWork, shipment_id: UUID) -> Shipment:
+    # The same bytes whether there is none, it was called off before it was planned, or is another courier's.
+    shipment = _shipment(work, shipment_id)
+    if shipment.tombstone:
+        raise NotFound
+    return shipment
+
+
+def _change(work: DeliveryWork, shipment_id: UUID, change: Callable[[Shipment], Shipment]) -> Shipment:
+    shipment = _shipment(work, shipment_id)
+    return _write(work, shipment, change(shipment))
+
+
+def _write(work: DeliveryWork, before: Shipment, after: Shipment) -> Shipment:
+    if after is before:
+        return before
+    work.shipments.advance(after)
+    for version, event in messages.shipment_changed(before, after):
+        work.publish(event, str(after.id), version)
+    return _shipment(work, after.id)

@@ -1,0 +1,315 @@
+"""What can be done with stock. Every method is one transaction and the events that leave with it."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Protocol, Self
+from uuid import UUID
+
+from google.protobuf.message import Message
+
+from mercato.errors import NotFound
+from mercato.etag import require_etag
+from mercato.rpc import Key
+from services.inventory import messages
+from services.inventory.domain import Basket, Change, Claim, Kind, Ledger, Place, Stock, Warehouse, each_once, shortage
+from services.inventory.refusals import OutOfStock, Outrun, UnknownWarehouse
+from services.inventory.reservation import Reservation
+
+EXPIRED_AT_ONCE = 500
+
+
+class Reservations(Protocol):
+    """Claims, as one transaction sees and changes them."""
+
+    def reserve(self, basket: Basket, hold: timedelta) -> tuple[Reservation, list[Change]] | None:
+        """Take all lines in the first warehouse that has them.
+
+        None, and nothing written, if no warehouse has or the id is taken. Outrun if others were faster.
+        """
+        ...
+
+    def find(self, reservation_id: UUID) -> Reservation | None:
+        """A reservation as it is."""
+        ...
+
+    def lock(self, reservation_id: UUID) -> Reservation | None:
+        """A reservation that nobody else changes until the transaction ends."""
+        ...
+
+    def bury(self, tombstone: Reservation) -> bool:
+        """Leave a tombstone. False if there is a reservation by now."""
+        ...
+
+    def advance(self, reservation: Reservation) -> None:
+        """Write the state and version of a locked reservation."""
+        ...
+
+    def expire(self, most: int) -> list[Reservation]:
+        """Let held reservations run out whose time has come."""
+        ...
+
+
+class StockLevels(Protocol):
+    """Levels and their ledger, as one transaction sees and changes them."""
+
+    def lock(self, places: Collection[Place]) -> Ledger:
+        """The levels of these places, locked."""
+        ...
+
+    def lock_sku(self, sku: str) -> Ledger:
+        """The levels of a SKU in every warehouse, locked."""
+        ...
+
+    def open(self, place: Place) -> Ledger:
+        """The level of a place, locked; what was never stocked there begins with nothing."""
+        ...
+
+    def bring(self, kind: Kind, warehouse_id: str, claims: Sequence[Claim], reference: str) -> list[Change]:
+        """Add goods to a warehouse; a SKU that was never there begins."""
+        ...
+
+    def write(self, ledger: Ledger) -> None:
+        """Write what changed, and the changes themselves."""
+        ...
+
+    def of(self, skus: Sequence[str]) -> list[Stock]:
+        """The stock of SKUs, by SKU."""
+        ...
+
+    def available(self, skus: Sequence[str], warehouses: Sequence[str]) -> Mapping[Place, int]:
+        """What may be reserved, where it is known at all."""
+        ...
+
+
+class Warehouses(Protocol):
+    """The places, and the returns that were put back there."""
+
+    def put(self, warehouse: Warehouse) -> None:
+        """Create a warehouse or rename it."""
+        ...
+
+    def known(self, ids: Sequence[str]) -> set[str]:
+        """Those of the warehouses that exist."""
+        ...
+
+    def take_back(self, return_id: UUID, order_id: UUID, warehouse_id: str, skus: Sequence[str]) -> bool:
+        """Note that a return is put back. False if it was already."""
+        ...
+
+    def taken_back(self, return_id: UUID) -> list[str]:
+        """The SKUs that a return brought."""
+        ...
+
+
+class Idempotency(Protocol):
+    """Requests that were answered already."""
+
+    def find(self, key: Key | None) -> str | None:
+        """What the first request with the key made; None if this is the first."""
+        ...
+
+    def made(self, key: Key | None, resource_id: str) -> None:
+        """Note what this one made."""
+        ...
+
+
+class Work(Protocol):
+    """One transaction and the events that leave with it. Leaving it by an exception undoes it all."""
+
+    @property
+    def reservations(self) -> Reservations: ...
+    @property
+    def stock(self) -> StockLevels: ...
+    @property
+    def warehouses(self) -> Warehouses: ...
+    @property
+    def idempotency(self) -> Idempotency: ...
+    def publish(self, event: Message, aggregate_id: str, version: int) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, cls: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+
+class Inventory:
+    """What can be done with stock."""
+
+    def __init__(self, work: Callable[[], Work], hold: timedelta, *, looks: int = 100) -> None:
+        """`hold` is how long a reservation lasts that nobody commits, `looks` how often one that is outrun tries."""
+        self._work = work
+        self._hold = hold
+        self._looks = looks
+
+    def reserve_stock(self, basket: Basket) -> Reservation:
+        """Hold every claim in one warehouse or none, until the hold runs out. Repeating it answers as the first time.
+
+        Each look is a transaction of its own: one that was outrun must not keep rows locked while it looks again.
+        """
+        each_once(basket.claims)
+        for _ in range(self._looks - 1):
+            try:
+                return self._reserve(basket)
+            except Outrun:
+                continue
+        return self._reserve(basket)
+
+    def _reserve(self, basket: Basket) -> Reservation:
+        with self._work() as work:
+            if taken := work.reservations.reserve(basket, self._hold):
+                reservation, changes = taken
+                _tell_of(work, reservation, messages.stock_reserved(reservation, changes), changes)
+                return reservation
+            earlier = work.reservations.find(basket.reservation_id)
+            if earlier and (answer := earlier.again()):
+                return answer
+            _require(work, *basket.warehouses)
+            available = work.stock.available([claim.sku for claim in basket.claims], basket.warehouses)
+            if short := shortage(basket.claims, basket.warehouses, available):
+                raise OutOfStock(short)
+            raise Outrun
+
+    def commit_reservation(self, reservation_id: UUID) -> Reservation:
+        """Hold for good."""
+        with self._work() as work:
+            reservation = _locked(work, reservation_id)
+            committed = reservation.commit()
+            if committed is not reservation:
+                work.reservations.advance(committed)
+                _tell_of(work, committed, messages.stock_committed(committed))
+            return committed
+
+    def release_reservation(self, reservation_id: UUID) -> Reservation:
+        """Give the stock back. What is not known yet is refused when it comes."""
+        with self._work() as work:
+            tombstone = Reservation.tombstone(reservation_id)
+            if not (reservation := work.reservations.lock(reservation_id)):
+                if work.reservations.bury(tombstone):
+                    return tombstone
+                reservation = _locked(work, reservation_id)  # somebody reserved it in between
+            released = reservation.release()
+            if released is not reservation:
+                work.reservations.advance(released)
+            if reservation.holds:
+                ledger = work.stock.lock(reservation.places)
+                changes = released.give_back(ledger)
+                work.stock.write(ledger)
+                _tell_of(work, released, messages.stock_released(released, changes), changes)
+            return released
+
+    def consume_reservation(self, reservation_id: UUID, picked: Sequence[Claim]) -> Reservation:
+        """Take what was picked out of the ledger, give the rest back."""
+        units = {claim.sku: claim.quantity for claim in each_once(picked)}
+        with self._work() as work:
+            reservation = _locked(work, reservation_id)
+            consumed = reservation.consume(units)
+            if consumed is not reservation:
+                work.reservations.advance(consumed)
+                ledger = work.stock.lock(consumed.places)
+                changes = consumed.hand_out(ledger, units)
+                work.stock.write(ledger)
+                _tell_of(work, consumed, messages.stock_consumed(consumed, changes), changes)
+            return consumed
+
+    def expire_reservations(self) -> bool:
+        """Give back what some of the reservations hold whose time is over; True if there may be more of them."""
+        with self._work() as work:
+            expired = work.reservations.expire(EXPIRED_AT_ONCE)
+            ledger = work.stock.lock({place for reservation in expired for place in reservation.places})
+            for reservation in expired:
+                changes = reservation.give_back(ledger)
+                _tell_of(work, reservation, messages.stock_released(reservation, changes), changes)
+            work.stock.write(ledger)
+        return len(expired) == EXPIRED_AT_ONCE
+
+    def receive_stock(self, place: Place, quantity: int, reference: str, key: Key | None = None) -> Stock:
+        """Book goods that came in."""
+        with self._work() as work:
+            if work.idempotency.find(key) is None:
+                _require(work, place.warehouse_id)
+                [change] = work.stock.bring(Kind.RECEIVED, place.warehouse_id, [Claim(place.sku, quantity)], reference)
+                _tell(work, change)
+                work.idempotency.made(key, place.sku)
+            return _stock(work, place.sku)
+
+    def batch_receive_stock(
+        self, warehouse_id: str, claims: Sequence[Claim], reference: str, key: Key | None = None
+    ) -> int:
+        """Book a consignment, whole or not at all: how many SKUs, 0 if it was booked before."""
+        each_once(claims)
+        with self._work() as work:
+            if work.idempotency.find(key) is not None:
+                return 0
+            _require(work, warehouse_id)
+            for change in work.stock.bring(Kind.RECEIVED, warehouse_id, claims, reference):
+                _tell(work, change)
+            work.idempotency.made(key, warehouse_id)
+        return len(claims)
+
+    def adjust_stock(self, place: Place, delta: int, reason: str, etag: str, key: Key | None = None) -> Stock:
+        """Correct the books by `delta` units, if nothing was moved since they were read."""
+        with self._work() as work:
+            if work.idempotency.find(key) is None:
+                ledger = work.stock.lock_sku(place.sku)
+                if not any(ledger):
+                    raise NotFound(f"{place.sku} was never stocked")
+                _require(work, place.warehouse_id)
+                require_etag(etag, Stock(place.sku, tuple(ledger)).version)
+                if place not in ledger:
+                    ledger = work.stock.open(place)
+                _tell(work, ledger.move(Kind.ADJUSTED, place, on_hand=delta, reference=reason))
+                work.stock.write(ledger)
+                work.idempotency.made(key, place.sku)
+            return _stock(work, place.sku)
+
+    def restock_return(
+        self, return_id: UUID, order_id: UUID, warehouse_id: str, claims: Sequence[Claim]
+    ) -> list[Stock]:
+        """Put returned goods back: the stock of each SKU as it is now."""
+        skus = [claim.sku for claim in each_once(claims)]
+        with self._work() as work:
+            if work.warehouses.take_back(return_id, order_id, warehouse_id, skus):
+                _require(work, warehouse_id)
+                changes = work.stock.bring(Kind.RESTOCKED, warehouse_id, claims, str(return_id))
+                work.publish(messages.stock_restocked(return_id, order_id, changes), str(return_id), 1)
+                _tell_crossings(work, changes)
+            return work.stock.of(work.warehouses.taken_back(return_id))
+
+    def put_warehouse(self, warehouse: Warehouse) -> Warehouse:
+        """Create a warehouse or rename it."""
+        with self._work() as work:
+            work.warehouses.put(warehouse)
+        return warehouse
+
+
+def _locked(work: Work, reservation_id: UUID) -> Reservation:
+    if not (reservation := work.reservations.lock(reservation_id)):
+        raise NotFound(f"there is no reservation {reservation_id}")
+    return reservation
+
+
+def _require(work: Work, *warehouses: str) -> None:
+    known = work.warehouses.known(warehouses)
+    for warehouse_id in warehouses:
+        if warehouse_id not in known:
+            raise UnknownWarehouse(warehouse_id)
+
+
+def _stock(work: Work, sku: str) -> Stock:
+    return work.stock.of([sku])[0]
+
+
+def _tell_of(work: Work, reservation: Reservation, event: Message, changes: Sequence[Change] = ()) -> None:
+    work.publish(event, str(reservation.id), reservation.version)
+    _tell_crossings(work, changes)
+
+
+def _tell(work: Work, change: Change) -> None:
+    work.publish(messages.stock_moved(change), str(change.place), change.sequence)
+    _tell_crossings(work, [change])
+
+
+def _tell_crossings(work: Work, changes: Sequence[Change]) -> None:
+    for change in changes:
+        for sequence, crossing in enumerate(change.crossings, change.sequence + 1):
+            work.publish(messages.crossed(crossing, change, sequence), str(change.place), sequence)

@@ -1,0 +1,109 @@
+"""The order service, wired."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Event
+from uuid import UUID
+
+from mercato.api.delivery.v1.delivery_pb2_grpc import DeliveryServiceStub
+from mercato.api.inventory.v1.inventory_pb2_grpc import InventoryServiceStub
+from mercato.api.payment.v1.payment_pb2_grpc import PaymentServiceStub
+from mercato.api.product.v1.product_pb2_grpc import ProductServiceStub
+from mercato.api.user.v1.user_pb2_grpc import UserServiceStub
+from mercato.clock import Clock
+from mercato.pagination import PageTokens
+from mercato.postgres import Database
+from mercato.runtime import Process, Stack
+from services.order.carts import Carts
+from services.order.changes import Changes
+from services.order.checkout import Checkout
+from services.order.config import OrderConfig
+from services.order.consumers import neighbours
+from services.order.following import Following
+from services.order.fulfilment import Fulfilment
+from services.order.neighbours import Deliveries, Inventory, Payments, Products, Users
+from services.order.personal import Personal
+from services.order.process import Pace, ProcessManager
+from services.order.queries import OrderQueries
+from services.order.servicer import OrderServicer
+from services.order.store import OrderWork
+from services.order.stubs import GrpcDeliveries, GrpcInventory, GrpcPayments, GrpcProducts, GrpcUsers
+from services.order.usecases import Orders
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbourhood:
+    """Everybody whom orders ask."""
+
+    products: Products
+    users: Users
+    inventory: Inventory
+    deliveries: Deliveries
+    payments: Payments
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the service consists of."""
+
+    orders: Orders
+    carts: Carts
+    servicer: OrderServicer
+    process: ProcessManager
+    following: Following
+
+
+@dataclass(slots=True)
+class ProcessWorker:
+    """One of those who do what nobody waits for. Each looks only while all before it are at work."""
+
+    number: int
+    process: ProcessManager
+    name: str = field(init=False)
+    wake: Event = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name, self.wake = f"process-{self.number}", self.process.wake
+
+    def run_once(self, now: datetime) -> bool:  # noqa: ARG002  the database's clock decides what is due
+        """Do one thing that is due."""
+        return self.process.at_work >= self.number and self.process.run_once()
+
+
+def wire(config: OrderConfig, database: Database, clock: Clock, tokens: PageTokens, asked: Neighbourhood) -> Parts:
+    """Put the parts together, whoever the neighbours are."""
+
+    def work() -> OrderWork:
+        return OrderWork(database, service="order")
+
+    def personal_of(order_id: UUID) -> Personal:
+        with work() as opened:
+            return opened.personal.of(order_id)
+
+    queries = OrderQueries(database)
+    changes = Changes(clock, give_up=config.give_up)
+    checkout = Checkout(asked.inventory, asked.deliveries, asked.payments)
+    fulfilment = Fulfilment(asked.inventory, asked.deliveries, asked.payments, personal_of)
+    process = ProcessManager(changes, work, checkout, fulfilment, Pace(config.lease, config.patience, config.at_once))
+    carts = Carts(work, asked.products, config.currency)
+    orders = Orders(work, queries, changes, process, carts, asked.products, asked.users, asked.deliveries, clock)
+    servicer = OrderServicer(orders, carts, queries, tokens)
+    return Parts(orders, carts, servicer, process, Following(changes, clock))
+
+
+def build(config: OrderConfig, stack: Stack) -> Process:
+    """Wire the order service."""
+    database = stack.database("orders", size=16)
+    asked = Neighbourhood(
+        products=GrpcProducts(stack.stub(ProductServiceStub)),
+        users=GrpcUsers(stack.stub(UserServiceStub)),
+        inventory=GrpcInventory(stack.stub(InventoryServiceStub)),
+        deliveries=GrpcDeliveries(stack.stub(DeliveryServiceStub)),
+        payments=GrpcPayments(stack.stub(PaymentServiceStub)),
+    )
+    parts = wire(config, database, stack.clock, stack.page_tokens, asked)
+    return Process(
+        servicers=[parts.servicer],
+        consumers=[neighbours(stack.kafka(), database, parts.following)],
+        workers=[ProcessWorker(number, parts.process) for number in range(config.workers)],
+    )

@@ -1,0 +1,199 @@
+"""The process that does what events demand: with leases and tokens, again and again, until it is done.
+
+An event's demand is a row, written with the event. Whoever holds its lease asks the neighbours outside of any
+transaction; the decision that comes of it and the end of the row are one transaction, which somebody whose lease was
+taken over cannot commit. What gave no answer is put off and asked again, later and later, for ever.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from mercato import log
+from mercato.errors import Conflict, MercatoError
+from mercato.rpc import Call, current_call, on_behalf_of
+from services.order.changes import NOBODY_YET, Change, Changes, Decide
+from services.order.checkout import Checkout
+from services.order.domain import Order
+from services.order.events import (
+    OrderCancelled,
+    OrderConfirmed,
+    OrderDelivered,
+    OrderPicked,
+    OrderPlaced,
+    OrderRejected,
+    OrderReturnApproved,
+    PaymentRetried,
+    RedeliveryPlanned,
+)
+from services.order.fulfilment import Fulfilment
+from services.order.store import OrderWork
+from services.order.tasks import Task
+
+FIRST_PAUSE = timedelta(milliseconds=250)
+LONGEST_PAUSE = timedelta(seconds=20)
+ANSWER_IN = 0.3  # seconds kept back of the caller's time, to put off what is not done and to answer
+_log = log.get(__name__)
+
+
+class Fenced(Conflict):
+    """Somebody else has taken the task over, or it is no longer wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long one may hold a task, how long a caller waits for it, and how many callers may wait at once."""
+
+    lease: timedelta = timedelta(seconds=5)
+    patience: timedelta = timedelta(seconds=2.5)
+    at_once: int = 8
+
+
+class ProcessManager:
+    """Does what events demand."""
+
+    def __init__(
+        self,
+        changes: Changes,
+        work: Callable[[], OrderWork],
+        checkout: Checkout,
+        fulfilment: Fulfilment,
+        pace: Pace,
+        wake: threading.Event | None = None,
+    ) -> None:
+        self._changes = changes
+        self._work = work
+        self._checkout = checkout
+        self._fulfilment = fulfilment
+        self._pace = pace
+        self._lanes = threading.Semaphore(pace.at_once)
+        self._lock = threading.Lock()
+        self._at_work = 0
+        self.wake = wake or threading.Event()
+
+    @contextmanager
+    def lane(self) -> Iterator[timedelta]:
+        """The lease for a caller who sees to it at once; none when so many do that reads would lack threads."""
+        free = self._lanes.acquire(blocking=False)
+        try:
+            yield self._pace.lease if free else NOBODY_YET
+        finally:
+            if free:
+                self._lanes.release()
+            else:
+                self.wake.set()
+
+    def see_through(self, change: Change) -> Order:
+        """Do what a change demands and what follows from that, as far as it comes while the caller waits."""
+        call, patience = current_call(), self._pace.patience.total_seconds()
+        if call.remaining is not None:
+            patience = min(patience, call.remaining - ANSWER_IN)
+        order, tasks = change.order, change.tasks
+        with _about(order, patience) as inner:
+            # What is written is this caller's, whoever it is done for.
+            inner.written = call.written
+            order, unfinished = self._do_all(order, tasks)
+        self._put_off(unfinished)
+        return order
+
+    @property
+    def at_work(self) -> int:
+        """How many do a task that nobody waits for."""
+        return self._at_work
+
+    def run_once(self) -> bool:
+        """Do one thing that is due; False if there is none."""
+        with self._work() as work:
+            task = work.process.claim(self._pace.lease)
+            order = self._changes.load(work, task.order_id) if task else None
+            event = work.streams.read(task.order_id, task.version - 1)[0].event if task else None
+        if task is None or order is None:
+            return False
+        with self._working(), _about(order, self._pace.lease.total_seconds() * 0.9, task.request_id):
+            _, unfinished = self._do_all(order, (replace(task, event=event),))
+        self._put_off(unfinished)
+        return True
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        with self._lock:
+            self._at_work += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._at_work -= 1
+
+    def _do_all(self, order: Order, tasks: tuple[Task, ...]) -> tuple[Order, list[Task]]:
+        """Do tasks, and the tasks that come of them; the order then, and what could not be done."""
+        waiting, unfinished = list(tasks), list[Task]()
+        while waiting:
+            task = waiting.pop(0)
+            try:
+                change = self._do(task, order)
+            except Fenced:
+                _log.info("process.fenced", kind=task.kind, version=task.version)
+                order = self._reread(order)
+            except MercatoError as trouble:
+                _tell(task, trouble)
+                unfinished.append(task)
+            else:
+                order, waiting = change.order, [*waiting, *change.tasks]
+        return order, unfinished
+
+    def _do(self, task: Task, order: Order) -> Change:
+        # The order may have changed meanwhile: neighbours refuse what was given up, and the decision looks again.
+        decide = self._ask(task, order)
+        with self._work() as work:
+            # In this order, as in every change: events first, then the process. The other way round this and a cancel
+            # would wait for each other.
+            change = self._changes.decide(work, task.order_id, decide, self._pace.lease)
+            if not work.process.end(task):
+                raise Fenced
+            return change
+
+    def _ask(self, task: Task, order: Order) -> Decide:
+        match task.event:
+            case OrderPlaced():
+                return self._checkout.check_out(order, overdue=task.overdue)
+            case OrderRejected() | OrderCancelled():
+                return self._checkout.compensate(order)
+            case OrderConfirmed():
+                return self._fulfilment.ship(order)
+            case OrderPicked() | PaymentRetried():
+                return self._fulfilment.finish(order)
+            case RedeliveryPlanned() as planned:
+                return self._fulfilment.redeliver(order, planned)
+            case OrderDelivered() as delivered:
+                return self._fulfilment.settle(order, delivered)
+            case OrderReturnApproved() as approved:
+                return self._fulfilment.take_back(order, approved, task)
+            case other:
+                raise ValueError(f"{type(other).__name__} demands nothing")
+
+    def _reread(self, order: Order) -> Order:
+        with self._work() as work:
+            return self._changes.load(work, order.id)
+
+    def _put_off(self, tasks: list[Task]) -> None:
+        for task in tasks:
+            with self._work() as work:
+                work.process.postpone(task, min(FIRST_PAUSE * 2 ** min(task.attempt, 10), LONGEST_PAUSE))
+
+
+@contextmanager
+def _about(order: Order, seconds: float, request_id: str = "") -> Iterator[Call]:
+    # For the customer, whoever asked: neighbours recognise a repeat by the principal too, and the worker that repeats a
+    # call knows nobody else.
+    with (
+        log.bound(order_id=str(order.id)),
+        on_behalf_of(str(order.customer_id), seconds=seconds, request_id=request_id) as call,
+    ):
+        yield call
+
+
+def _tell(task: Task, trouble: MercatoError) -> None:
+    say = _log.error if trouble.definite else _log.warning
+    say("process.put_off", kind=task.kind, attempt=task.attempt, reason=trouble.reason, why=trouble.message)

@@ -1,0 +1,339 @@
+"""The tables of orders, as SQL that one can paste into psql."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import LiteralString
+from uuid import UUID
+
+from psycopg import Connection
+from psycopg.rows import TupleRow, class_row
+from psycopg.types.json import Jsonb
+
+from mercato.event_store import NewEvent, PostgresEventStore
+from mercato.ids import uuid7
+from mercato.money import Money
+from mercato.postgres import Work
+from services.order.cart import CartLine, KeptCart
+from services.order.domain import Order
+from services.order.events import Event
+from services.order.history import Recorded
+from services.order.messages import document
+from services.order.personal import Address, Personal, Place
+from services.order.stored import decode, encode
+from services.order.tasks import Kind, Task
+
+Database = Connection[TupleRow]
+
+
+class OrderWork(Work):
+    """One transaction on orders, and the events that leave with it."""
+
+    def opened(self) -> None:
+        """Lay out the tables."""
+        self.streams = StreamStore(PostgresEventStore(self.connection, "events"))
+        self.view = ViewStore(self.connection)
+        self.personal = PersonalStore(self.connection)
+        self.process = ProcessStore(self.connection)
+        self.carts = CartStore(self.connection)
+
+
+class StreamStore:
+    """Orders as what happened to them."""
+
+    def __init__(self, events: PostgresEventStore) -> None:
+        self._events = events
+
+    def read(self, order_id: UUID, after: int = 0) -> list[Recorded]:
+        """All that happened to an order after a version; nothing if there is none."""
+        return [
+            Recorded(each.version, each.time, decode(each.type, each.schema, each.payload))
+            for each in self._events.read(order_id, after)
+        ]
+
+    def append(self, order_id: UUID, events: Sequence[Event], expected: int) -> None:
+        """Add what happens, if nothing else has happened since `expected`. WrongExpectedVersion otherwise."""
+        self._events.append(order_id, [NewEvent(uuid7(), *encode(event)) for event in events], expected)
+
+
+# A state's time is when the order came to it, not when it last changed within it.
+PUT_VIEW: LiteralString = """
+    insert into order_view as kept (order_id, customer_id, state, version, warehouse_id, slot_start_time, create_time,
+        state_time, document)
+    values (%(order_id)s, %(customer_id)s, %(state)s, %(version)s, %(warehouse_id)s, %(slot_start_time)s,
+        %(create_time)s, %(now)s, %(document)s)
+    on conflict (order_id) do update set state = excluded.state, version = excluded.version,
+        warehouse_id = excluded.warehouse_id, slot_start_time = excluded.slot_start_time,
+        state_time = case when kept.state = excluded.state then kept.state_time else excluded.state_time end,
+        document = excluded.document
+"""
+
+
+class ViewStore:
+    """The order as it is now."""
+
+    def __init__(self, connection: Database) -> None:
+        self._connection = connection
+
+    def put(self, order: Order, now: datetime) -> None:
+        """Show the order as it is."""
+        values = {
+            "order_id": order.id,
+            "customer_id": order.customer_id,
+            "state": order.state,
+            "version": order.version,
+            "warehouse_id": order.warehouse_id,
+            "slot_start_time": order.slot.start_time,
+            "create_time": order.create_time,
+            "now": now,
+            "document": document(order, now),
+        }
+        self._connection.execute(PUT_VIEW, values)
+
+
+# A customer is erased under the exclusive lock and orders under the shared one: an order is either there to be emptied,
+# or finds its customer erased.
+LOCK_SHARED: LiteralString = "select pg_advisory_xact_lock_shared(hashtextextended(%s::text, 0))"
+LOCK: LiteralString = "select pg_advisory_xact_lock(hashtextextended(%s::text, 0))"
+IS_ERASED: LiteralString = "select exists (select from erased_customer where customer_id = %s)"
+PUT_PERSONAL: LiteralString = """
+    insert into personal (order_id, customer_id, recipient, line1, line2, postal_code, city, country_code, phone,
+        latitude, longitude, note)
+    values (%(order_id)s, %(customer_id)s, %(recipient)s, %(line1)s, %(line2)s, %(postal_code)s, %(city)s,
+        %(country_code)s, %(phone)s, %(latitude)s, %(longitude)s, %(note)s)
+"""
+GET_PERSONAL: LiteralString = """
+    select recipient, line1, line2, postal_code, city, country_code, phone, latitude, longitude, note, return_reason,
+        erase_time is not null as erased
+    from personal where order_id = %s
+"""
+ERASE: LiteralString = """
+    update personal set recipient = '', line1 = '', line2 = '', postal_code = '', city = '', country_code = '',
+        phone = '', latitude = null, longitude = null, note = '', cancel_reason = '', return_reason = '',
+        refusal_reason = '', erase_time = clock_timestamp()
+    where customer_id = %s and erase_time is null
+"""
+# Words said of an order whose customer was erased meanwhile are not kept.
+SAY: dict[str, LiteralString] = {
+    "cancel_reason": "update personal set cancel_reason = %s where order_id = %s and erase_time is null",
+    "return_reason": "update personal set return_reason = %s where order_id = %s and erase_time is null",
+    "refusal_reason": "update personal set refusal_reason = %s where order_id = %s and erase_time is null",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalRow:
+    """What an order knows of a person, as it is kept."""
+
+    recipient: str
+    line1: str
+    line2: str
+    postal_code: str
+    city: str
+    country_code: str
+    phone: str
+    latitude: float | None
+    longitude: float | None
+    note: str
+    return_reason: str
+    erased: bool
+
+    @property
+    def personal(self) -> Personal:
+        """It in the words of the domain; no address is left once it was erased."""
+        return Personal(None if self.erased else self._address, self.note, self.return_reason)
+
+    @property
+    def _address(self) -> Address:
+        known = self.latitude is not None and self.longitude is not None
+        return Address(
+            self.recipient,
+            self.line1,
+            self.line2,
+            self.postal_code,
+            self.city,
+            self.country_code,
+            self.phone,
+            Place(self.latitude or 0.0, self.longitude or 0.0) if known else None,
+        )
+
+
+class PersonalStore:
+    """What orders know of persons."""
+
+    def __init__(self, connection: Database) -> None:
+        self._connection = connection
+
+    def put(self, order_id: UUID, customer_id: UUID, personal: Personal) -> None:
+        """Keep the person's part of a new order."""
+        address = asdict(personal.address or Address())
+        place = address.pop("place") or {"latitude": None, "longitude": None}
+        values = {**address, **place, "note": personal.note, "order_id": order_id, "customer_id": customer_id}
+        self._connection.execute(PUT_PERSONAL, values)
+
+    def of(self, order_id: UUID) -> Personal:
+        """The person's part of an order."""
+        with self._connection.cursor(row_factory=class_row(PersonalRow)) as cursor:
+            row = cursor.execute(GET_PERSONAL, (order_id,)).fetchone()
+        return row.personal if row else Personal()
+
+    def say(self, order_id: UUID, what: str, words: str) -> None:
+        """Keep somebody's own words: a `cancel_reason`, `return_reason` or `refusal_reason`."""
+        self._connection.execute(SAY[what], (words, order_id))
+
+    def is_erased(self, customer_id: UUID) -> bool:
+        """Whether the customer was erased; if not, they are not until the transaction ends."""
+        self._connection.execute(LOCK_SHARED, (customer_id,))
+        row = self._connection.execute(IS_ERASED, (customer_id,)).fetchone()
+        return bool(row and row[0])
+
+    def forget(self, customer_id: UUID) -> list[UUID]:
+        """Let in no more orders of a customer; those that are there and may still be called off."""
+        self._connection.execute(LOCK, (customer_id,))
+        self._connection.execute(
+            "insert into erased_customer (customer_id) values (%s) on conflict do nothing", (customer_id,)
+        )
+        rows = self._connection.execute(
+            "select order_id from order_view where customer_id = %s and state in ('PENDING', 'CONFIRMED')",
+            (customer_id,),
+        )
+        return [row[0] for row in rows]
+
+    def erase(self, customer_id: UUID) -> None:
+        """Empty what belongs to a customer."""
+        self._connection.execute(ERASE, (customer_id,))
+        self._connection.execute("delete from cart where owner = %s", (str(customer_id),))
+
+
+# The lease is taken by the database's clock; who finds a row leased passes on to the next.
+CLAIM: LiteralString = """
+    update process set lease_token = lease_token + 1, lease_until = clock_timestamp() + %s
+    where (order_id, version) in (
+        select order_id, version from process
+        where next_run_at <= clock_timestamp() and lease_until <= clock_timestamp()
+        order by next_run_at limit 1 for update skip locked)
+    returning order_id, version, kind, lease_token, attempt, request_id,
+        coalesce(deadline_at <= clock_timestamp(), false) as overdue
+"""
+ADD: LiteralString = """
+    insert into process (order_id, version, kind, lease_until, deadline_at, request_id)
+    values (%s, %s, %s, clock_timestamp() + %s, clock_timestamp() + %s, %s)
+"""
+POSTPONE: LiteralString = """
+    update process set attempt = attempt + 1, lease_until = clock_timestamp(), next_run_at = clock_timestamp() + %s
+    where order_id = %s and version = %s and lease_token = %s
+"""
+
+
+class ProcessStore:
+    """What events still demand."""
+
+    def __init__(self, connection: Database) -> None:
+        self._connection = connection
+
+    def add(self, task: Task, lease: timedelta, deadline: timedelta | None) -> None:
+        """Have something done; without a lease, by whoever comes first."""
+        values = (task.order_id, task.version, task.kind, lease, deadline, task.request_id)
+        self._connection.execute(ADD, values)
+
+    def claim(self, lease: timedelta) -> Task | None:
+        """Take what is due and nobody does."""
+        with self._connection.cursor(row_factory=class_row(Task)) as cursor:
+            return cursor.execute(CLAIM, (lease,)).fetchone()
+
+    def end(self, task: Task) -> bool:
+        """It is done. False if somebody else has taken it over, or it is no longer wanted."""
+        done = self._connection.execute(
+            "delete from process where order_id = %s and version = %s and lease_token = %s",
+            (task.order_id, task.version, task.lease_token),
+        )
+        return done.rowcount == 1
+
+    def postpone(self, task: Task, pause: timedelta) -> None:
+        """Have it begun anew after a pause, unless somebody else has taken it over."""
+        self._connection.execute(POSTPONE, (pause, task.order_id, task.version, task.lease_token))
+
+    def drop(self, order_id: UUID, kinds: Sequence[Kind]) -> None:
+        """These are not wanted any more."""
+        self._connection.execute(
+            "delete from process where order_id = %s and kind = any(%s)", (order_id, [str(kind) for kind in kinds])
+        )
+
+
+PUT_CART: LiteralString = """
+    insert into cart as kept (owner, version, lines) values (%s, 1, %s)
+    on conflict (owner) do update set version = kept.version + 1, lines = excluded.lines,
+        update_time = clock_timestamp()
+    returning version
+"""
+
+
+class CartStore:
+    """Carts."""
+
+    def __init__(self, connection: Database) -> None:
+        self._connection = connection
+
+    def find(self, owner: str) -> KeptCart:
+        """Somebody's cart; an empty one if there is none."""
+        row = self._connection.execute("select version, lines from cart where owner = %s", (owner,)).fetchone()
+        return KeptCart(row[0], _cart_lines(row[1])) if row else KeptCart()
+
+    def lock(self, owner: str) -> KeptCart:
+        """Somebody's cart, which nobody else changes until the transaction ends."""
+        # The lock is on the name, for a cart that is not there yet has no row to be locked.
+        self._connection.execute("select pg_advisory_xact_lock(hashtextextended('cart:' || %s, 0))", (owner,))
+        return self.find(owner)
+
+    def put(self, owner: str, lines: Sequence[CartLine]) -> KeptCart:
+        """Change what lies in a cart."""
+        row = self._connection.execute(PUT_CART, (owner, Jsonb([_cart_line(line) for line in lines]))).fetchone()
+        return KeptCart(row[0] if row else 0, tuple(lines))
+
+    def empty(self, owner: str, version: int) -> bool:
+        """Take everything out of a cart; False if it is not as it was at that version."""
+        done = self._connection.execute(
+            "update cart set lines = '[]', version = version + 1, update_time = clock_timestamp() "
+            "where owner = %s and version = %s",
+            (owner, version),
+        )
+        return done.rowcount == 1
+
+    def unmerged(self, guest: str) -> bool:
+        """Whether a guest left lines that nobody has taken over yet."""
+        row = self._connection.execute(
+            "select 1 from cart where owner = %s and merged_into is null and jsonb_array_length(lines) > 0", (guest,)
+        ).fetchone()
+        return row is not None
+
+    def take_over(self, guest: str, owner: str) -> tuple[CartLine, ...]:
+        """The guest's lines, for the one who asks first."""
+        row = self._connection.execute(
+            "update cart set merged_into = %s, update_time = clock_timestamp() "
+            "where owner = %s and merged_into is null returning lines",
+            (owner, guest),
+        ).fetchone()
+        return _cart_lines(row[0]) if row else ()
+
+
+def _cart_line(line: CartLine) -> dict[str, object]:
+    price = line.unit_price
+    return {
+        "sku": line.sku,
+        "quantity": line.quantity,
+        "title": line.title,
+        "amount": price.amount,
+        "currency": price.currency,
+    }
+
+
+def _cart_lines(rows: Sequence[dict[str, object]]) -> tuple[CartLine, ...]:
+    return tuple(
+        CartLine(
+            str(row["sku"]),
+            int(str(row["quantity"])),
+            str(row["title"]),
+            Money(int(str(row["amount"])), str(row["currency"])),
+        )
+        for row in rows
+    )

@@ -1,0 +1,75 @@
+"""What an event demands of the neighbours, and who is doing it: the rows of the process table.
+
+Decisions are persisted, not steps: the row names the event, and whoever picks it up asks every step of it again, from
+the first, with the same ids.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from services.order.domain import Order
+from services.order.events import (
+    Event,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderDelivered,
+    OrderPicked,
+    OrderPlaced,
+    OrderRejected,
+    OrderReturnApproved,
+    PaymentRetried,
+    RedeliveryPlanned,
+)
+
+
+class Kind(StrEnum):
+    """What there is to do."""
+
+    CHECK_OUT = "CHECK_OUT"
+    SHIP = "SHIP"
+    COMPENSATE = "COMPENSATE"
+    FINISH = "FINISH"
+    REDELIVER = "REDELIVER"
+    SETTLE = "SETTLE"
+    TAKE_BACK = "TAKE_BACK"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What the event of an order at a version demands, leased to whoever holds the token."""
+
+    order_id: UUID
+    version: int
+    kind: Kind
+    lease_token: int
+    attempt: int = 0
+    overdue: bool = False
+    request_id: str = ""
+    event: Event | None = None
+
+
+def demanded_by(event: Event, order: Order) -> Kind | None:
+    """What has to be done because of an event that made the order what it is."""
+    match event:
+        case OrderPlaced():
+            return Kind.CHECK_OUT
+        case OrderConfirmed():
+            return Kind.SHIP
+        case OrderRejected() | OrderCancelled():
+            return Kind.COMPENSATE
+        case OrderPicked() | PaymentRetried():
+            return Kind.FINISH
+        case RedeliveryPlanned():
+            return Kind.REDELIVER
+        case OrderDelivered() if event.cash_collected and order.cash_due:
+            return Kind.SETTLE
+        case OrderReturnApproved():
+            return Kind.TAKE_BACK
+        case _:
+            return None
+
+
+def ends_the_way_forward(event: Event) -> bool:
+    """Whether what somebody may be doing to bring the order about is to be dropped."""
+    return isinstance(event, OrderCancelled)

@@ -1,0 +1,211 @@
+"""The tables of payments, attempts and the ledger: every write, and the reads that writes decide by.
+
+Locks are taken in one order everywhere: the payment first, then its attempts.
+"""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, LiteralString, TypeVar
+from uuid import UUID
+
+from psycopg import Connection
+from psycopg.rows import kwargs_row, scalar_row
+
+from mercato.errors import NotFound
+from mercato.ids import uuid7
+from mercato.money import Money
+from mercato.postgres import Work
+from services.payment.domain import Attempt, Kind, Payment, Progress, State
+from services.payment.ledger import Bookings, balanced
+from services.payment.outcome import Change
+
+T = TypeVar("T")
+
+PAYMENT: LiteralString = """id, order_id, customer_id, payment_method, method, reference, state, currency, amount,
+    authorized, captured, refunded, refunding, decline_code, version, create_time, update_time"""
+ATTEMPT: LiteralString = "id, payment_id, kind, number, amount, state, refusal, lease_token, create_time"
+
+# Another transaction with the same id is waited for, and then decides.
+ADD: LiteralString = f"""
+    insert into payment (id, order_id, customer_id, payment_method, method, state, currency, amount, version)
+    values (%(id)s, %(order_id)s, %(customer_id)s, %(payment_method)s, %(method)s, %(state)s, %(currency)s, %(amount)s,
+        %(version)s)
+    on conflict (id) do nothing
+    returning {PAYMENT}
+"""
+
+BURY: LiteralString = """
+    insert into payment (id, state, version) values (%s, 'VOIDED', 1) on conflict (id) do nothing
+"""
+
+GET: LiteralString = f"select {PAYMENT} from payment where id = %s"
+
+# No code path can move money without its ledger, or answer an attempt without its payment.
+WRITE: LiteralString = """
+    with closed as (
+        update attempt set state = %(a_state)s, refusal = %(a_refusal)s, reference = %(a_reference)s,
+            update_time = now()
+        where id = %(a_id)s
+    ),
+    booked as (
+        insert into ledger_entry (id, transaction_id, payment_id, account, side, amount, currency)
+        select e.id, %(transaction)s, %(id)s, e.account, e.side, e.amount, %(currency)s
+        from unnest(%(e_ids)s::uuid[], %(e_accounts)s::text[], %(e_sides)s::text[], %(e_amounts)s::bigint[])
+            as e (id, account, side, amount)
+    )
+    update payment set method = %(method)s, reference = %(reference)s, state = %(state)s, authorized = %(authorized)s,
+        captured = %(captured)s, refunded = %(refunded)s, refunding = %(refunding)s, decline_code = %(decline_code)s,
+        version = %(version)s, update_time = now()
+    where id = %(id)s
+    returning update_time
+"""
+
+OPEN: LiteralString = f"""
+    insert into attempt (id, payment_id, kind, number, amount, reason, due_time)
+    select %(id)s, %(payment_id)s, %(kind)s, count(*) + 1, %(amount)s, %(reason)s, now() + %(lease)s
+    from attempt where payment_id = %(payment_id)s and kind = %(kind)s
+    returning {ATTEMPT}
+"""
+
+# `skip locked`: any number of workers go past each other. The token tells the latest holder from an earlier one that
+# was stopped for longer than its lease.
+CLAIM: LiteralString = f"""
+    update attempt a set due_time = now() + %s, lease_token = lease_token + 1
+    from (
+        select id as due_id from attempt
+        where state = 'PENDING' and due_time <= now()
+        order by due_time limit 1 for update skip locked
+    ) due
+    where a.id = due_id
+    returning {ATTEMPT}
+"""
+
+# Only an attempt's putting-off needs the fence. An answer is the provider's, the same whoever brings it, and is
+# recorded once because the attempt is PENDING only once.
+POSTPONE: LiteralString = """
+    update attempt set due_time = now() + %s where id = %s and lease_token = %s and state = 'PENDING'
+"""
+
+
+def payment_of(currency: str, state: str, **columns: Any) -> Payment:
+    """A row of `payment` as a payment."""
+    for name in ("amount", "authorized", "captured", "refunded", "refunding"):
+        columns[name] = Money(columns[name], currency)
+    return Payment(state=State(state), **columns)
+
+
+def _attempt_of(kind: str, state: str, **columns: Any) -> Attempt:
+    return Attempt(kind=Kind(kind), state=Progress(state), **columns)
+
+
+class Payments:
+    """Rows of `payment`, and of the ledger that belongs to them."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self._connection = connection
+
+    def add(self, payment: Payment) -> Payment | None:
+        """A payment that is new, as the database has it; None if the id is taken."""
+        return self._one(ADD, _columns(payment))
+
+    def bury(self, payment_id: UUID) -> bool:
+        """Leave a tombstone; False if the id is taken."""
+        return self._connection.execute(BURY, [payment_id]).rowcount == 1
+
+    def lock(self, payment_id: UUID) -> Payment:
+        """A payment that nobody else changes until this transaction ends. NotFound."""
+        return _found(self._one(GET + " for update", [payment_id]))
+
+    def get(self, payment_id: UUID) -> Payment:
+        """A payment as it is. NotFound."""
+        return _found(self._one(GET, [payment_id]))
+
+    def write(self, change: Change, attempt: Attempt | None = None, reference: str | None = None) -> Payment:
+        """Write what became of a payment, what is booked for it, and the attempt that was answered."""
+        assert balanced(change.bookings)
+        answered = {
+            "a_id": attempt and attempt.id,
+            "a_state": attempt and attempt.state,
+            "a_refusal": attempt and attempt.refusal,
+            "a_reference": reference,
+        }
+        values = {**_columns(change.payment), **answered, **_entries(change.bookings)}
+        with self._connection.cursor(row_factory=scalar_row) as cursor:
+            written = _found(cursor.execute(WRITE, values).fetchone())
+        return replace(change.payment, update_time=written)
+
+    def _one(self, statement: LiteralString, values: Any) -> Payment | None:
+        with self._connection.cursor(row_factory=kwargs_row(payment_of)) as cursor:
+            return cursor.execute(statement, values).fetchone()
+
+
+class Attempts:
+    """Rows of `attempt`."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self._connection = connection
+
+    def open(self, payment: Payment, kind: Kind, amount: Money, lease: timedelta, reason: str = "") -> Attempt:
+        """Note that the provider is about to be asked. Needs the payment's lock, which numbers the attempts."""
+        values = {
+            "id": uuid7(),
+            "payment_id": payment.id,
+            "kind": kind,
+            "amount": amount.amount,
+            "lease": lease,
+            "reason": reason,
+        }
+        return _found(self._one(OPEN, values))
+
+    def pending(self, payment_id: UUID) -> Attempt | None:
+        """What the payment waits for: an authorization, a capture or a cancellation. Needs the payment's lock."""
+        statement: LiteralString = f"""
+            select {ATTEMPT} from attempt where payment_id = %s and state = 'PENDING' and kind <> 'REFUND'"""
+        return self._one(statement, [payment_id])
+
+    def get(self, attempt_id: UUID) -> Attempt:
+        """An attempt as it is. NotFound."""
+        return _found(self._one(f"select {ATTEMPT} from attempt where id = %s", [attempt_id]))
+
+    def claim(self, lease: timedelta) -> Attempt | None:
+        """An unanswered attempt that nobody works on, taken for a while."""
+        return self._one(CLAIM, [lease])
+
+    def postpone(self, attempt: Attempt, pause: timedelta) -> bool:
+        """Leave a claimed attempt for later; False if it is another's by now."""
+        return self._connection.execute(POSTPONE, [pause, attempt.id, attempt.lease_token]).rowcount == 1
+
+    def _one(self, statement: LiteralString, values: Any) -> Attempt | None:
+        with self._connection.cursor(row_factory=kwargs_row(_attempt_of)) as cursor:
+            return cursor.execute(statement, values).fetchone()
+
+
+class PaymentWork(Work):
+    """One transaction on the schema `payments`, and the events that leave with it."""
+
+    def opened(self) -> None:
+        """Lay out the tables."""
+        self.payments = Payments(self.connection)
+        self.attempts = Attempts(self.connection)
+
+
+def _columns(payment: Payment) -> dict[str, Any]:
+    columns: dict[str, Any] = {name: getattr(payment, name) for name in Payment.__slots__}
+    amounts = {name: value.amount for name, value in columns.items() if isinstance(value, Money)}
+    return {**columns, **amounts, "currency": payment.amount.currency}
+
+
+def _entries(bookings: Bookings) -> dict[str, Any]:
+    return {
+        "transaction": uuid7(),
+        "e_ids": [uuid7() for _ in bookings],
+        "e_accounts": [each.account for each in bookings],
+        "e_sides": [str(each.side) for each in bookings],
+        "e_amounts": [each.amount.amount for each in bookings],
+    }
+
+
+def _found(row: T | None) -> T:
+    if row is None:
+        raise NotFound
+    return row

@@ -1,0 +1,13 @@
+"""The product service's settings."""
+
+from datetime import timedelta
+
+from mercato.config import config, duration, var
+
+
+@config(prefix="MERCATO_PRODUCT")
+class ProductConfig:
+    """The currency of the shop, and how often the search catches up with renamed categories."""
+
+    currency: str = var(default="USD")
+    refresh: timedelta = var(default="1s", converter=duration)

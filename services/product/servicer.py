@@ -1,0 +1,156 @@
+"""ProductService: requests to use cases and queries, their answers to messages."""
+
+from collections.abc import Iterator, Sequence
+from uuid import UUID
+
+from grpc import ServicerContext
+
+from mercato.api.product.v1 import product_pb2 as pb
+from mercato.errors import InvalidArgument, PermissionDenied
+from mercato.pagination import PageTokens
+from mercato.rpc import current_call
+from services.product import messages
+from services.product.domain import State
+from services.product.queries import BY_NAME, BY_RANK, ORDERS, Placed, ProductQueries, Wanted
+from services.product.usecases import Catalogue, Imports
+
+STAFF = frozenset({"support", "catalog", "warehouse", "finance", "admin"})
+
+
+class ProductServicer:
+    """The product service's rpcs."""
+
+    contract = pb.DESCRIPTOR.services_by_name["ProductService"]
+
+    def __init__(
+        self, catalogue: Catalogue, imports: Imports, queries: ProductQueries, pages: PageTokens, currency: str
+    ) -> None:
+        """Serve these."""
+        self._catalogue = catalogue
+        self._imports = imports
+        self._queries = queries
+        self._pages = pages
+        self._currency = currency
+
+    def ListProducts(self, request: pb.ListProductsRequest, context: ServicerContext) -> pb.ListProductsResponse:
+        """Products in an order."""
+        wanted = messages.narrowed(Wanted(_visible(request.state)), request, self._currency)
+        page = self._pages.page(request)
+        order = ORDERS.get(request.order_by, BY_NAME)
+        listed = page.of(self._queries.list_products(wanted, order, page.after, page.most), _cursor)
+        return pb.ListProductsResponse(products=_products(listed.items), next_page_token=listed.next_page_token)
+
+    def SearchProducts(self, request: pb.SearchProductsRequest, context: ServicerContext) -> pb.SearchProductsResponse:
+        """Products by words, and how all that match spread."""
+        state = _visible(request.state)
+        page = self._pages.page(request)
+        if not (meant := self._queries.meaning(request.q, state)):
+            return pb.SearchProductsResponse(facets=pb.Facets())
+        wanted = messages.narrowed(meant, request, self._currency)
+        order = ORDERS.get(request.order_by, BY_RANK)
+        found = page.of(self._queries.list_products(wanted, order, page.after, page.most), _cursor)
+        return pb.SearchProductsResponse(
+            products=_products(found.items),
+            next_page_token=found.next_page_token,
+            facets=messages.facets_to_pb(self._queries.facets(wanted)),
+        )
+
+    def BatchGetProducts(
+        self, request: pb.BatchGetProductsRequest, context: ServicerContext
+    ) -> pb.BatchGetProductsResponse:
+        """Many products."""
+        ids = [UUID(each) for each in request.ids]
+        found = self._queries.products(ids, drafts=_is_staff())
+        return pb.BatchGetProductsResponse(
+            products=[messages.product_to_pb(found[each]) for each in ids if each in found],
+            missing=[str(each) for each in dict.fromkeys(ids) if each not in found],
+        )
+
+    def GetProduct(self, request: pb.GetProductRequest, context: ServicerContext) -> pb.Product:
+        """One product."""
+        return messages.product_to_pb(self._queries.product(UUID(request.id), drafts=_is_staff()))
+
+    def CreateProduct(self, request: pb.CreateProductRequest, context: ServicerContext) -> pb.Product:
+        """Make a product."""
+        values = messages.new_product(request.product, self._currency)
+        return self._as_it_is(self._catalogue.create_product(values, current_call().key))
+
+    def UpdateProduct(self, request: pb.UpdateProductRequest, context: ServicerContext) -> pb.Product:
+        """Change some fields."""
+        product_id = _id("product.id", request.product.id)
+        values = messages.product_changes(request.product, request.update_mask.paths, self._currency)
+        self._catalogue.update_product(product_id, request.product.etag, values)
+        return self._as_it_is(product_id)
+
+    def ArchiveProduct(self, request: pb.ArchiveProductRequest, context: ServicerContext) -> pb.Product:
+        """Take a product out of the shop."""
+        self._catalogue.archive_product(UUID(request.id), request.etag, current_call().key)
+        return self._as_it_is(UUID(request.id))
+
+    def ImportProducts(
+        self, requests: Iterator[pb.ImportProductsRequest], context: ServicerContext
+    ) -> pb.ImportProductsResponse:
+        """Make products as rows say."""
+        rows = ([messages.row_from_pb(row, self._currency) for row in request.rows] for request in requests)
+        report = self._imports.import_products(rows)
+        current_call().written.clear()  # the trailer that tells writers what they wrote holds no ten thousand ids
+        return messages.report_to_pb(report)
+
+    def ListCategories(self, request: pb.ListCategoriesRequest, context: ServicerContext) -> pb.ListCategoriesResponse:
+        """The tree."""
+        page = self._pages.page(request)
+        roots = page.of(self._queries.list_categories(page.after, page.most), lambda last: (last[1],))
+        nodes = self._queries.trees([root for root, _ in roots.items])
+        return pb.ListCategoriesResponse(
+            categories=map(messages.node_to_pb, nodes), next_page_token=roots.next_page_token
+        )
+
+    def GetCategory(self, request: pb.GetCategoryRequest, context: ServicerContext) -> pb.Category:
+        """One category with all below it."""
+        return messages.node_to_pb(self._queries.tree(UUID(request.id)))
+
+    def CreateCategory(self, request: pb.CreateCategoryRequest, context: ServicerContext) -> pb.Category:
+        """Make a category."""
+        values = messages.category_values(request.category)
+        made = self._catalogue.create_category(values["name"], values["parent_id"], current_call().key)
+        return messages.node_to_pb(self._queries.tree(made))
+
+    def UpdateCategory(self, request: pb.UpdateCategoryRequest, context: ServicerContext) -> pb.Category:
+        """Rename or move a category."""
+        category_id = _id("category.id", request.category.id)
+        values = messages.category_changes(request.category, request.update_mask.paths)
+        self._catalogue.update_category(category_id, request.category.etag, values)
+        return messages.node_to_pb(self._queries.tree(category_id))
+
+    def BatchGetOffers(self, request: pb.BatchGetOffersRequest, context: ServicerContext) -> pb.BatchGetOffersResponse:
+        """What an order needs of SKUs."""
+        return pb.BatchGetOffersResponse(offers=map(messages.offer_to_pb, self._queries.offers(request.skus)))
+
+    def _as_it_is(self, product_id: UUID) -> pb.Product:
+        return messages.product_to_pb(self._queries.product(product_id, drafts=True))
+
+
+def _is_staff() -> bool:
+    return bool(current_call().principal.roles & STAFF)
+
+
+def _visible(asked: int) -> State:
+    """The state that a list is about. PermissionDenied if one is named by somebody who is not staff."""
+    if asked and not _is_staff():
+        raise PermissionDenied("only staff may ask for products by state")
+    return messages.state_of(asked) or State.ACTIVE
+
+
+def _cursor(last: Placed) -> tuple[str | int, str]:
+    return last.key, str(last.product.id)
+
+
+def _products(placed: Sequence[Placed]) -> list[pb.Product]:
+    return [messages.product_to_pb(each.product) for each in placed]
+
+
+def _id(field: str, text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise InvalidArgument.of(field, "must be a UUID", "STRING_UUID") from None

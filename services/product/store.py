@@ -1,0 +1,389 @@
+"""The tables of the catalogue: every write, and the reads that writes decide by. All of it takes many at once."""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, LiteralString
+from uuid import UUID
+
+from psycopg import Connection
+from psycopg.rows import kwargs_row, scalar_row
+
+from mercato.errors import InvalidArgument, MercatoError, NotFound
+from mercato.ids import uuid7
+from mercato.money import Money
+from mercato.postgres import Work
+from services.product import search
+from services.product.domain import (
+    DEEPEST,
+    Availability,
+    Category,
+    CategoryNameTaken,
+    Level,
+    Product,
+    Shelf,
+    SkuTaken,
+    State,
+    UnknownCategory,
+    Variant,
+)
+
+
+def _too_deep() -> MercatoError:
+    return InvalidArgument.of("category.parentId", f"would be deeper than {DEEPEST} levels", "TOO_DEEP")
+
+
+CONSTRAINTS = {"variant_sku": SkuTaken, "category_name": CategoryNameTaken, "category_depth": _too_deep}
+
+PRODUCT: LiteralString = """
+    p.id, p.title, p.description, p.brand, p.category_id, c.path, p.attributes, p.state, p.version, p.events,
+    p.create_time, p.update_time,
+    (select json_agg(json_build_array(v.id, v.sku, v.title, v.size, v.barcode, v.price, v.currency,
+                                      (select max(l.available) from level l where l.sku = v.sku)) order by v.position)
+     from variant v where v.product_id = p.id) as variants
+"""
+CATEGORY: LiteralString = "c.id, c.parent_id, c.name, c.ancestry, c.path, c.version, c.create_time, c.update_time"
+
+READ: LiteralString = f"""
+    select {PRODUCT} from product p left join category c on c.id = p.category_id where p.id = any(%b)
+"""
+
+# Locked first and read by a statement of its own: what waited for a lock would else read the variants of before.
+LOCK: LiteralString = "select id from product where id = any(%b) order by id for update"
+LOCK_OF: LiteralString = """
+    select id from product where id in (select product_id from variant where sku = any(%b::text[]))
+    order by id for update
+"""
+
+# Imports take turns message by message, so that two of the same rows do not both find them missing.
+TAKE_TURNS: LiteralString = "select pg_advisory_xact_lock('product'::regclass::oid::bigint)"
+
+# Rows travel as one JSON text: made and read by C on both sides, a fifth of what arrays of values cost.
+WRITE: LiteralString = """
+    insert into product as p (id, title, description, brand, category_id, attributes, state, lowest, highest, document,
+                              version, events)
+    select n.id, n.title, n.description, n.brand, n.category_id, n.attributes, n.state, n.lowest, n.highest,
+           document(n.title, n.brand, n.category, n.details, n.description), n.version, n.events
+    from json_to_recordset(%s::json)
+        as n (id uuid, title text, description text, brand text, category_id uuid, category text, attributes jsonb,
+              state text, lowest bigint, highest bigint, details text, version bigint, events bigint)
+    on conflict (id) do update
+    set title = excluded.title, description = excluded.description, brand = excluded.brand,
+        category_id = excluded.category_id, attributes = excluded.attributes, state = excluded.state,
+        lowest = excluded.lowest, highest = excluded.highest, document = excluded.document,
+        version = excluded.version, events = excluded.events, update_time = now()
+"""
+
+DROP_VARIANTS: LiteralString = """
+    delete from variant where product_id = any(%s::uuid[]) and id <> all (%s::uuid[])
+"""
+
+WRITE_VARIANTS: LiteralString = """
+    insert into variant (id, product_id, position, sku, title, size, barcode, price, currency)
+    select * from json_to_recordset(%s::json)
+        as n (id uuid, product_id uuid, position int, sku text, title text, size text, barcode text, price bigint,
+              currency text)
+    on conflict (id) do update
+    set position = excluded.position, title = excluded.title, size = excluded.size, barcode = excluded.barcode,
+        price = excluded.price, currency = excluded.currency
+"""
+
+# In the order of the words: two transactions that learn the same ones wait for each other instead of deadlocking.
+LEARN: LiteralString = """
+    insert into word (spelling)
+    select distinct s.spelling
+    from unnest(%s::text[]) as t (given),
+         unnest(tsvector_to_array(to_tsvector('catalog.spelled', t.given))) as s (spelling)
+    where length(s.spelling) between 3 and 40
+      and not exists (select from word w where w.spelling = s.spelling collate "C")
+    order by s.spelling
+    on conflict do nothing
+"""
+
+# Who changes the tree does so alone, for a path is made of many rows. Readers and products do not wait.
+LOCK_TREE: LiteralString = "lock table category in share row exclusive mode"
+
+ADD_CATEGORY: LiteralString = """
+    insert into category (id, parent_id, name, ancestry, path) values (%s, %s, %s, %s, %s)
+"""
+
+# The moved category and all below it: the beginning of their paths is another.
+MOVE_CATEGORY: LiteralString = """
+    update category c
+    set parent_id = case when c.id = %(id)s then %(parent_id)s else c.parent_id end,
+        name = case when c.id = %(id)s then %(name)s else c.name end,
+        version = c.version + (c.id = %(id)s)::int,
+        update_time = case when c.id = %(id)s then now() else c.update_time end,
+        ancestry = %(ancestry)s::uuid[] || c.ancestry[%(depth)s + 1 :],
+        path = %(path)s::text[] || c.path[%(depth)s + 1 :]
+    where c.ancestry @> array[%(id)s::uuid]
+"""
+
+NOTE_RENAMED: LiteralString = """
+    insert into renamed_category (category_id)
+    select id from category where ancestry @> array[%s::uuid] order by id
+    on conflict do nothing
+"""
+
+REFRESH: LiteralString = """
+    with due as (
+        delete from renamed_category
+        where category_id in (select category_id from renamed_category limit %s for update skip locked)
+        returning category_id
+    ),
+    refreshed as (
+        update product p
+        set document = document(
+            p.title, p.brand, array_to_string(c.path, ' '),
+            (select coalesce(string_agg(concat_ws(' ', v.sku, v.barcode, v.title), ' '), '')
+             from variant v where v.product_id = p.id),
+            p.description)
+        from category c
+        where c.id = p.category_id and c.id in (select category_id from due)
+    )
+    select count(*) from due
+"""
+
+MAKE_CATEGORIES: LiteralString = """
+    insert into category (id, parent_id, name, ancestry, path)
+    select w.id, w.parent_id, w.name, coalesce(p.ancestry, '{}') || w.id, coalesce(p.path, '{}') || w.name
+    from unnest(%(ids)b::uuid[], %(parents)b::uuid[], %(names)b::text[]) as w (id, parent_id, name)
+    left join category p on p.id = w.parent_id
+    on conflict on constraint category_name do nothing
+"""
+FIND_CATEGORIES: LiteralString = """
+    select c.id, c.parent_id, c.name
+    from unnest(%(parents)b::uuid[], %(names)b::text[]) as w (parent_id, name)
+    join category c on c.name = w.name and c.parent_id is not distinct from w.parent_id
+"""
+
+# In the order of the key, as everywhere: two consumers with levels of the same SKUs do not deadlock.
+FOLLOW: LiteralString = """
+    insert into level as l (sku, warehouse_id, available, sequence)
+    select * from unnest(%b::text[], %b::text[], %b::int[], %b::bigint[]) as n (sku, warehouse_id, available, sequence)
+    order by n.sku, n.warehouse_id
+    on conflict (sku, warehouse_id) do update set available = excluded.available, sequence = excluded.sequence
+    where excluded.sequence > l.sequence
+"""
+
+
+class Products:
+    """Products and their variants in PostgreSQL."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        """Work on the connection of an open transaction."""
+        self._connection = connection
+
+    def lock(self, product_id: UUID) -> Product:
+        """A product that nobody else changes until this transaction ends. NotFound."""
+        self._connection.execute(LOCK, [[product_id]])
+        for product in self._read([product_id]):
+            return product
+        raise NotFound
+
+    def lock_of(self, skus: Sequence[str]) -> list[Product]:
+        """The products that have one of the SKUs, locked; nobody else imports until this transaction ends."""
+        self._connection.execute(TAKE_TURNS)
+        with self._connection.cursor(row_factory=scalar_row) as cursor:
+            ids = cursor.execute(LOCK_OF, [list(skus)]).fetchall()
+        return self._read(ids) if ids else []
+
+    def write(self, products: Sequence[Product]) -> None:
+        """Write products as they shall be, new or not. SkuTaken."""
+        if not products:
+            return
+        variants = [_variant_row(product, place) for product in products for place in range(len(product.variants))]
+        self._connection.execute(WRITE, [json.dumps([_product_row(product) for product in products])])
+        if old := [product.id for product in products if product.version > 1]:
+            kept = [variant.id for product in products for variant in product.variants]
+            self._connection.execute(DROP_VARIANTS, [old, kept])
+        self._connection.execute(WRITE_VARIANTS, [json.dumps(variants)])
+        _learn(self._connection, (text for product in products for text in _spelled(product)))
+
+    def _read(self, ids: Sequence[UUID]) -> list[Product]:
+        with self._connection.cursor(row_factory=kwargs_row(product_of)) as cursor:
+            return cursor.execute(READ, [list(ids)]).fetchall()
+
+
+class Categories:
+    """The tree in PostgreSQL."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        """Work on the connection of an open transaction."""
+        self._connection = connection
+
+    def lock(self) -> None:
+        """Let nobody else change the tree until this transaction ends."""
+        self._connection.execute(LOCK_TREE)
+
+    def find(self, category_id: UUID) -> Category | None:
+        """A category as it is, which nobody renames or moves until this transaction ends."""
+        statement: LiteralString = f"select {CATEGORY} from category c where c.id = %s for share"
+        with self._connection.cursor(row_factory=kwargs_row(category_of)) as cursor:
+            return cursor.execute(statement, [category_id]).fetchone()
+
+    def get(self, category_id: UUID | None) -> Category | None:
+        """The same; None for none. UnknownCategory."""
+        if category_id is None:
+            return None
+        if found := self.find(category_id):
+            return found
+        raise UnknownCategory(category_id=str(category_id))
+
+    def add(self, category: Category) -> None:
+        """Make a new one. CategoryNameTaken."""
+        values = [category.id, category.parent_id, category.name, list(category.ancestry), list(category.path)]
+        self._connection.execute(ADD_CATEGORY, values)
+        _learn(self._connection, [category.name])
+
+    def move(self, before: Category, after: Category) -> None:
+        """Write its new name and place, and the paths of all below. CategoryNameTaken."""
+        values = {
+            "id": after.id,
+            "parent_id": after.parent_id,
+            "name": after.name,
+            "ancestry": list(after.ancestry),
+            "path": list(after.path),
+            "depth": len(before.path),
+        }
+        self._connection.execute(MOVE_CATEGORY, values)
+        self._connection.execute(NOTE_RENAMED, [after.id])
+        _learn(self._connection, [after.name])
+
+    def shelve(
+        self, paths: Collection[tuple[str, ...]], known: Mapping[tuple[str, ...], Shelf]
+    ) -> dict[tuple[str, ...], Shelf]:
+        """The categories of these paths and those above, made where they are missing."""
+        shelves = dict(known)
+        if all(path in shelves for path in paths):
+            return shelves
+        self.lock()
+        for depth in range(1, max(map(len, paths)) + 1):
+            wanted = {path[:depth] for path in paths if len(path) >= depth} - shelves.keys()
+            if wanted:
+                shelves |= self._shelve(sorted(wanted), shelves)
+        return shelves
+
+    def _shelve(
+        self, paths: Sequence[tuple[str, ...]], above: Mapping[tuple[str, ...], Shelf]
+    ) -> dict[tuple[str, ...], Shelf]:
+        parents = [above[path[:-1]].id if len(path) > 1 else None for path in paths]
+        places = {"parents": parents, "names": [path[-1] for path in paths]}
+        self._connection.execute(MAKE_CATEGORIES, places | {"ids": [uuid7() for _ in paths]})
+        rows = self._connection.execute(FIND_CATEGORIES, places).fetchall()
+        ids = {(parent_id, name): id_ for id_, parent_id, name in rows}
+        return {path: Shelf(ids[parent, path[-1]], path) for path, parent in zip(paths, parents, strict=True)}
+
+    def refresh(self, most: int) -> int:
+        """Let products of categories that were renamed be found by the new names: how many categories are done."""
+        with self._connection.cursor(row_factory=scalar_row) as cursor:
+            return int(cursor.execute(REFRESH, [most]).fetchone() or 0)
+
+
+class Levels:
+    """What inventory told of stock."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        """Work on the connection of an open transaction."""
+        self._connection = connection
+
+    def follow(self, levels: Iterable[Level]) -> None:
+        """Note levels, unless newer ones are known."""
+        newest: dict[tuple[str, str], Level] = {}
+        for level in levels:
+            place = level.sku, level.warehouse_id
+            if place not in newest or newest[place].sequence < level.sequence:
+                newest[place] = level
+        if newest:
+            self._connection.execute(FOLLOW, _level_columns(list(newest.values())))
+
+
+class ProductWork(Work):
+    """One transaction on the catalogue, and the events that leave with it."""
+
+    products: Products
+    categories: Categories
+    levels: Levels
+
+    def opened(self) -> None:
+        """Give every store the connection."""
+        self.products = Products(self.connection)
+        self.categories = Categories(self.connection)
+        self.levels = Levels(self.connection)
+
+
+def product_of(
+    category_id: UUID | None, path: list[str] | None, state: str, variants: list[Any] | None, **columns: Any
+) -> Product:
+    """A row of PRODUCT."""
+    shelf = Shelf(category_id, tuple(path or ())) if category_id else None
+    return Product(
+        shelf=shelf, state=State(state), variants=tuple(variant_of(*each) for each in variants or ()), **columns
+    )
+
+
+def variant_of(
+    id_: str, sku: str, title: str, size: str, barcode: str, price: int | None, currency: str, units: int | None
+) -> Variant:
+    """A variant, its availability that of its best warehouse."""
+    money = None if price is None else Money(price, currency)
+    return Variant(UUID(id_), sku, title, size, barcode, money, Availability.of(units))
+
+
+def category_of(ancestry: list[UUID], path: list[str], **columns: Any) -> Category:
+    """A row of CATEGORY."""
+    return Category(ancestry=tuple(ancestry), path=tuple(path), **columns)
+
+
+def _product_row(product: Product) -> dict[str, Any]:
+    shelf, prices = product.shelf, product.prices
+    return {
+        "id": str(product.id),
+        "title": product.title,
+        "description": product.description,
+        "brand": product.brand,
+        "category_id": str(shelf.id) if shelf else None,
+        "category": " ".join(shelf.path) if shelf else "",
+        "attributes": dict(product.attributes),
+        "state": product.state,
+        "lowest": min(prices, default=0),
+        "highest": max(prices, default=0),
+        "details": " ".join(f"{variant.sku} {variant.barcode} {variant.title}" for variant in product.variants),
+        "version": product.version,
+        "events": product.events,
+    }
+
+
+def _variant_row(product: Product, position: int) -> dict[str, Any]:
+    variant = product.variants[position]
+    return {
+        "id": str(variant.id),
+        "product_id": str(product.id),
+        "position": position,
+        "sku": variant.sku,
+        "title": variant.title,
+        "size": variant.size,
+        "barcode": variant.barcode,
+        "price": variant.price.amount if variant.price else None,
+        "currency": variant.price.currency if variant.price else None,
+    }
+
+
+def _level_columns(levels: Sequence[Level]) -> list[list[Any]]:
+    return [
+        [level.sku for level in levels],
+        [level.warehouse_id for level in levels],
+        [level.available for level in levels],
+        [level.sequence for level in levels],
+    ]
+
+
+def _spelled(product: Product) -> Iterable[str]:
+    yield product.title
+    yield product.brand
+    if product.shelf:
+        yield from product.shelf.path
+
+
+def _learn(connection: Connection[Any], texts: Iterable[str]) -> None:
+    # Split here: of the thousand texts of an import's message there are a few hundred different words.
+    connection.execute(LEARN, [list(search.words(" ".join(set(texts))))])

@@ -1,0 +1,158 @@
+"""What can be done with the catalogue. Every method is one transaction and the events that leave with it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from mercato.errors import Conflict, NotFound
+from mercato.etag import check_etag, require_etag
+from mercato.ids import uuid7
+from mercato.rpc import Key
+from services.product import messages
+from services.product.domain import Category, Level, Product, Shelf, SkuTaken, Told, keep_ids, tell
+from services.product.rows import BadRow, Batch, Report, Row
+from services.product.store import ProductWork
+
+REFRESHED_AT_ONCE = 20
+LOOKS = 3
+
+
+class Catalogue:
+    """What can be done with products and categories."""
+
+    def __init__(self, work: Callable[[], ProductWork]) -> None:
+        """`work` opens a transaction."""
+        self._work = work
+
+    def create_product(self, values: Mapping[str, Any], key: Key | None = None) -> UUID:
+        """Make a product; its id. SkuTaken, UnknownCategory, PriceRequired."""
+        with self._work() as work:
+            if (made := work.idempotency.find(key)) is not None:
+                return UUID(made)
+            product = Product(id=uuid7(), **_shelved(work, values)).check()
+            _save(work, None, product)
+            work.idempotency.made(key, str(product.id))
+            return product.id
+
+    def update_product(self, product_id: UUID, etag: str, values: Mapping[str, Any]) -> None:
+        """Change some fields, if nobody did since they were read.
+
+        SkuTaken, UnknownCategory, PriceRequired, ProductArchived.
+        """
+        with self._work() as work:
+            before = work.products.lock(product_id)
+            require_etag(etag, before.version)
+            values = _shelved(work, values)
+            if "variants" in values:
+                values["variants"] = keep_ids(values["variants"], before.variants)
+            _save(work, before, before.change(values))
+
+    def archive_product(self, product_id: UUID, etag: str, key: Key | None = None) -> None:
+        """Take a product out of the shop for good."""
+        with self._work() as work:
+            if work.idempotency.find(key) is None:
+                before = work.products.lock(product_id)
+                check_etag(etag, before.version)
+                _save(work, before, before.archive())
+                work.idempotency.made(key, str(product_id))
+
+    def create_category(self, name: str, parent_id: UUID | None, key: Key | None = None) -> UUID:
+        """Make a category; its id. UnknownCategory, CategoryNameTaken."""
+        with self._work() as work:
+            if (made := work.idempotency.find(key)) is not None:
+                return UUID(made)
+            work.categories.lock()
+            category = Category.under(work.categories.get(parent_id), name)
+            work.categories.add(category)
+            work.idempotency.made(key, str(category.id))
+            return category.id
+
+    def update_category(self, category_id: UUID, etag: str, values: Mapping[str, Any]) -> None:
+        """Rename or move a category with all below it. UnknownCategory, CategoryCycle, CategoryNameTaken."""
+        with self._work() as work:
+            work.categories.lock()
+            if not (before := work.categories.find(category_id)):
+                raise NotFound
+            require_etag(etag, before.version)
+            parent = work.categories.get(values.get("parent_id", before.parent_id))
+            after = before.moved(parent, values.get("name", before.name))
+            if after != before:
+                work.categories.move(before, after)
+
+    def refresh_documents(self) -> bool:
+        """Let searches find products by their category's new name; True if there may be more to do."""
+        with self._work() as work:
+            done: int = work.categories.refresh(REFRESHED_AT_ONCE)
+        return done == REFRESHED_AT_ONCE
+
+
+class Imports:
+    """What brings many products at once."""
+
+    def __init__(self, work: Callable[[], ProductWork]) -> None:
+        """`work` opens a transaction."""
+        self._work = work
+
+    def import_products(self, messages: Iterable[Sequence[Row | BadRow]]) -> Report:
+        """Make products as rows say: one transaction for each message, so that what came has landed."""
+        report = Report()
+        known: Mapping[tuple[str, ...], Shelf] = {}
+        for message in messages:
+            report.refuse(row for row in message if isinstance(row, BadRow))
+            if rows := [row for row in message if isinstance(row, Row)]:
+                landed, known = self._land(rows, known)
+                report.add(landed)
+        return report
+
+    def _land(
+        self, rows: Sequence[Row], known: Mapping[tuple[str, ...], Shelf]
+    ) -> tuple[Report, Mapping[tuple[str, ...], Shelf]]:
+        for _ in range(LOOKS - 1):
+            try:
+                return self._landed(rows, known)
+            except (SkuTaken, Conflict):
+                continue  # somebody created one of the products or renamed a category in between: look again
+        return self._landed(rows, known)
+
+    def _landed(
+        self, rows: Sequence[Row], known: Mapping[tuple[str, ...], Shelf]
+    ) -> tuple[Report, Mapping[tuple[str, ...], Shelf]]:
+        with self._work() as work:
+            shelves = work.categories.shelve({row.path for row in rows if row.path}, known)
+            batch = Batch(work.products.lock_of([row.sku for row in rows]))
+            for row in rows:
+                batch.take(row, shelves.get(row.path))
+            # The database works on what was sent while we make what comes next: a quarter of the time.
+            with work.connection.pipeline():
+                work.products.write(batch.changed)
+                _publish(work, batch.told)
+        return batch.report, shelves
+
+
+class StockHints:
+    """Roughly how much there is of what is sold."""
+
+    def follow(self, work: ProductWork, levels: Iterable[Level]) -> None:
+        """Note what inventory told; of what is older than what is known, nothing."""
+        work.levels.follow(levels)
+
+
+def _shelved(work: ProductWork, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, with the category that an id stands for."""
+    rest = {name: value for name, value in values.items() if name != "category_id"}
+    if "category_id" not in values:
+        return rest
+    category = work.categories.get(values["category_id"])
+    return rest | {"shelf": category.shelf if category else None}
+
+
+def _save(work: ProductWork, before: Product | None, after: Product) -> None:
+    counted, told = tell(before, after)
+    if told:
+        work.products.write([counted])
+        _publish(work, told)
+
+
+def _publish(work: ProductWork, told: Iterable[Told]) -> None:
+    for each in told:
+        work.publish(messages.event(each), str(each.product.id), each.number)

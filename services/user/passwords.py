@@ -1,0 +1,66 @@
+"""Passwords: argon2id in a queue of limited length, so that sign-ins cannot starve everything else.
+
+Parameters by the OWASP password storage sheet: t=2, m=19 MiB, p=1.
+"""
+
+from threading import BoundedSemaphore, Semaphore
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerifyMismatchError
+from zxcvbn.frequency_lists import FREQUENCY_LISTS
+
+from mercato.errors import Overloaded
+from services.user.domain import PasswordTooCommon
+
+_LEAST = 8  # shorter ones are refused for their length
+_COMMON = frozenset(word for word in FREQUENCY_LISTS["passwords"] if len(word) >= _LEAST)
+
+
+class Passwords:
+    """Hashes passwords and checks them, a few at a time."""
+
+    def __init__(self, at_once: int, queue: int, *, time_cost: int = 2, memory_kib: int = 19_456) -> None:
+        """Hash `at_once` passwords in parallel while at most `queue` callers wait."""
+        self._argon2 = PasswordHasher(time_cost=time_cost, memory_cost=memory_kib, parallelism=1)
+        self._working = Semaphore(at_once)
+        self._room = BoundedSemaphore(at_once + queue)
+        # Unknown users cost the same work as known ones.
+        self._nobodys = self._argon2.hash("nobody has this password")
+
+    def choose(self, password: str, field: str) -> str:
+        """The hash of a password that somebody chose. PasswordTooCommon, Overloaded."""
+        if password.lower() in _COMMON:
+            raise PasswordTooCommon.at(field)
+        with self._turn():
+            return self._argon2.hash(password)
+
+    def match(self, password: str, known: str | None) -> bool:
+        """Whether the password is the one behind the hash; without a hash, False after the same time. Overloaded."""
+        with self._turn():
+            try:
+                return self._argon2.verify(known or self._nobodys, password) and known is not None
+            except (VerifyMismatchError, InvalidHashError):
+                return False
+
+    def outdated(self, known: str) -> bool:
+        """Whether the hash was made with other parameters than today's."""
+        return self._argon2.check_needs_rehash(known)
+
+    def _turn(self) -> "_Turn":
+        return _Turn(self._room, self._working)
+
+
+class _Turn:
+    """A place in the queue, then a hasher."""
+
+    def __init__(self, room: BoundedSemaphore, working: Semaphore) -> None:
+        self._room, self._working = room, working
+
+    def __enter__(self) -> None:
+        if not self._room.acquire(blocking=False):
+            raise Overloaded("too many people are signing in; try again shortly").after(1)
+        self._working.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._working.release()
+        self._room.release()

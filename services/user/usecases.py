@@ -1,0 +1,291 @@
+"""What can be done with accounts, sessions and addresses."""
+
+import hashlib
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Protocol
+from uuid import UUID
+
+from mercato.errors import NotFound
+from mercato.etag import require_etag
+from mercato.idempotency import Key
+from mercato.ids import uuid7
+from services.user import messages
+from services.user.copies import SessionCopies
+from services.user.domain import (
+    MOST_ADDRESSES,
+    Address,
+    Credentials,
+    InvalidCredentials,
+    OpenOrders,
+    OwnRoles,
+    Place,
+    Session,
+    TooManyAddresses,
+    User,
+)
+from services.user.passwords import Passwords
+from services.user.store import UserWork
+
+Work = Callable[[], UserWork]
+
+
+class Deliveries(Protocol):
+    """What users need of the delivery service."""
+
+    def locate_zone(self, place: Place) -> str:
+        """The zone that delivers to a place; empty where none does."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A session that has just begun: the only time that its token is seen."""
+
+    token: str
+    session: Session
+    user: User | None
+
+
+class Accounts:
+    """Who has an account, and what they may do."""
+
+    def __init__(self, work: Work, passwords: Passwords, copies: SessionCopies) -> None:
+        self._work = work
+        self._passwords = passwords
+        self._copies = copies
+
+    def register_user(self, email: str, password: str, display_name: str) -> User:
+        """Open a shopper's account. EmailTaken, PasswordTooCommon."""
+        password_hash = self._passwords.choose(password, "password")
+        with self._work() as work:
+            user = work.users.add(uuid7(), email, password_hash, display_name, ["customer"])
+            work.publish(messages.registered(user), str(user.id), user.version)
+        return user
+
+    def update_user(self, user_id: UUID, etag: str, display_name: str | None) -> User:
+        """Change a profile; None leaves the name as it is."""
+        with self._work() as work:
+            user = work.users.lock(user_id)
+            require_etag(etag, user.version)
+            if display_name is None or display_name == user.display_name:
+                return user
+            user = user.renamed(display_name)
+            work.users.save(user)
+            work.publish(messages.updated(user), str(user.id), user.version)
+        return user
+
+    def change_password(self, user_id: UUID, session_id: UUID, old: str, new: str, key: Key | None) -> User:
+        """Replace the password and end every session but this one. InvalidCredentials, PasswordTooCommon."""
+        if repeated := self._repeated(user_id, key):
+            return repeated
+        # Hashing is slow: it is done before the account is locked, and the old password checked against what it is then.
+        checked = self._check(user_id, old)
+        password_hash = self._passwords.choose(new, "newPassword")
+        with self._work() as work:
+            if work.idempotency.find(key):
+                return work.users.lock(user_id)
+            held = work.users.credentials_of(user_id)
+            if held is None or held.password_hash != checked.password_hash:
+                raise InvalidCredentials
+            work.users.set_password(user_id, password_hash)
+            user = held.user.touched()
+            work.users.save(user)
+            ended = work.sessions.end_all(user_id, except_for=session_id)
+            work.idempotency.made(key, str(user_id))
+            work.publish(messages.updated(user), str(user.id), user.version)
+        self._copies.drop(ended)
+        return user
+
+    def _repeated(self, user_id: UUID, key: Key | None) -> User | None:
+        """The account, if this very change was made before: then the old password no longer matches."""
+        if key is None:
+            return None
+        with self._work() as work:
+            if work.idempotency.find(key):
+                return work.users.lock(user_id)
+            work.abandon()
+        return None
+
+    def _check(self, user_id: UUID, password: str) -> Credentials:
+        with self._work() as work:
+            held = work.users.credentials_of(user_id)
+        if not self._passwords.match(password, held and held.password_hash) or held is None:
+            raise InvalidCredentials
+        return held
+
+    def set_roles(self, user_id: UUID, roles: Iterable[str], by: str) -> User:
+        """Say what a user may do from now on. OwnRoles."""
+        if str(user_id) == by:
+            raise OwnRoles
+        with self._work() as work:
+            before = work.users.lock(user_id)
+            user = before.with_roles(roles)
+            if user.roles == before.roles:
+                return before
+            work.users.save(user)
+            stale = work.sessions.hashes(user_id)
+            work.sessions.copies_are_stale(stale)
+            work.publish(messages.roles_changed(user), str(user.id), user.version)
+        self._copies.drop(stale)
+        return user
+
+    def erase_user(self, user_id: UUID) -> None:
+        """Forget a person, whose orders must all be over. OpenOrders."""
+        with self._work() as work:
+            user = work.users.lock(user_id)
+            if count := work.users.open_orders(user_id):
+                raise OpenOrders(count)
+            user = user.erased()
+            work.users.save(user)
+            work.addresses.remove_all(user_id)
+            ended = work.sessions.end_all(user_id)
+            work.publish(messages.erased(user), str(user.id), user.version)
+        self._copies.drop(ended)
+
+    def put_account(self, email: str, password: str, display_name: str, roles: Iterable[str]) -> User:
+        """Make sure that there is an account with this e-mail, password, name and roles."""
+        with self._work() as work:
+            held = work.users.credentials(email)
+        matches = self._passwords.match(password, held and held.password_hash)
+        if held and matches and held.user.with_roles(roles).roles == held.user.roles:
+            return held.user
+        password_hash = self._passwords.choose(password, "password")
+        with self._work() as work:
+            return self._put(work, work.users.credentials(email), email, password_hash, display_name, tuple(roles))
+
+    def _put(
+        self, work: UserWork, held: Credentials | None, email: str, password_hash: str, name: str, roles: tuple[str, ...]
+    ) -> User:
+        if held is None:
+            user = work.users.add(uuid7(), email, password_hash, name, roles)
+            work.publish(messages.registered(user), str(user.id), user.version)
+        else:
+            user = held.user.renamed(name)
+            work.users.set_password(user.id, password_hash)
+        user = user.with_roles(roles)
+        work.users.save(user)
+        work.publish(messages.roles_changed(user), str(user.id), user.version)
+        return user
+
+
+class SignIns:
+    """Who is signed in."""
+
+    def __init__(self, work: Work, passwords: Passwords, copies: SessionCopies, lasts: timedelta) -> None:
+        self._work = work
+        self._passwords = passwords
+        self._copies = copies
+        self._lasts = lasts
+
+    def sign_in(self, email: str, password: str, guest_id: UUID | None) -> SignedIn:
+        """Begin a user's session, which remembers the guest that it grew from. InvalidCredentials."""
+        with self._work() as work:
+            held = work.users.credentials(email)
+        if not self._passwords.match(password, held and held.password_hash) or held is None:
+            raise InvalidCredentials("the e-mail or the password is wrong")
+        if self._passwords.outdated(held.password_hash):
+            self._rehash(held.user, password)
+        token, token_hash = new_token()
+        with self._work() as work:
+            user = work.users.lock(held.user.id)
+            session = work.sessions.add(
+                uuid7(), token_hash, user.id, guest=False, guest_id=guest_id, lasts=self._lasts
+            )
+        return SignedIn(token, session, user)
+
+    def _rehash(self, user: User, password: str) -> None:
+        password_hash = self._passwords.rehash(password)
+        with self._work() as work:
+            work.users.set_password(user.id, password_hash)
+
+    def start_guest_session(self) -> SignedIn:
+        """Begin a session without an account."""
+        token, token_hash = new_token()
+        with self._work() as work:
+            session = work.sessions.add(uuid7(), token_hash, uuid7(), guest=True, guest_id=None, lasts=self._lasts)
+        return SignedIn(token, session, None)
+
+    def revoke_session(self, session_id: UUID, only_of: UUID | None) -> None:
+        """End a session. Committed first, then dropped from Redis."""
+        with self._work() as work:
+            ended = work.sessions.end(session_id, only_of)
+        self._copies.drop(ended)
+
+    def drop_stale_copies(self) -> bool:
+        """Drop the copies that were noted and, because somebody died, perhaps not dropped."""
+        with self._work() as work:
+            hashes = work.sessions.stale_copies()
+        if not hashes or not self._copies.drop(hashes):
+            return False
+        with self._work() as work:
+            work.sessions.copies_dropped(hashes)
+        return True
+
+    def forget_ended(self) -> bool:
+        """Remove the rows of sessions that ended long ago."""
+        with self._work() as work:
+            return work.sessions.forget_ended() > 0
+
+
+class AddressBook:
+    """Where users receive goods."""
+
+    def __init__(self, work: Work, deliveries: Deliveries) -> None:
+        self._work = work
+        self._deliveries = deliveries
+
+    def create_address(self, address: Address, key: Key | None) -> Address:
+        """Add an address, in its zone if it has one. TooManyAddresses."""
+        located = self._located(address)
+        with self._work() as work:
+            if made := work.idempotency.find(key):
+                return work.addresses.get(UUID(made), address.user_id)
+            # The account is locked, so that two at once cannot both be the last.
+            work.users.lock(address.user_id)
+            if work.addresses.count(address.user_id) >= MOST_ADDRESSES:
+                raise TooManyAddresses
+            added = work.addresses.put(located)
+            work.idempotency.made(key, str(added.id))
+        return added
+
+    def update_address(self, address_id: UUID, user_id: UUID, etag: str, change: Callable[[Address], Address]) -> Address:
+        """Change an address; a new place may be in another zone."""
+        with self._work() as work:
+            before = work.addresses.get(address_id, user_id)
+        changed = change(before)
+        # The zone is asked for before the row is locked; the etag shows whether the row is still the same.
+        located = changed if changed.place == before.place else self._located(changed)
+        with self._work() as work:
+            held = work.addresses.lock(address_id, user_id)
+            require_etag(etag, held.version)
+            if held.version != before.version:
+                require_etag(str(before.version), held.version)
+            return work.addresses.put(replace(located.complete(), version=held.version + 1))
+
+    def delete_address(self, address_id: UUID, user_id: UUID) -> None:
+        """Remove an address. NotFound."""
+        with self._work() as work:
+            work.addresses.remove(address_id, user_id)
+
+    def _located(self, address: Address) -> Address:
+        return replace(address.complete(), zone_id=self._deliveries.locate_zone(address.place))
+
+
+class OrdersOfUsers:
+    """Which orders are not over, as their events tell."""
+
+    def order_placed(self, work: UserWork, order_id: UUID, customer_id: UUID) -> None:
+        """An order was placed."""
+        work.open_orders.opened(order_id, customer_id)
+
+    def order_over(self, work: UserWork, order_id: UUID) -> None:
+        """An order was delivered, rejected or cancelled."""
+        work.open_orders.closed(order_id)
+
+
+def new_token() -> tuple[str, str]:
+    """A session token of 256 random bits, and the hash that is kept of it."""
+    token = secrets.token_urlsafe(32)
+    return token, hashlib.sha256(token.encode()).hexdigest()
