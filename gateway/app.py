@@ -1,0 +1,99 @@
+"""The gateway's table of contents: what it is made of, and which address leads where."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from google.protobuf.descriptor import FileDescriptor
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp
+
+from gateway.access import Access
+from gateway.calls import Caller
+from gateway.channels import Channels
+from gateway.comments import comments
+from gateway.config import GatewayConfig
+from gateway.contract import Operation, operations, published
+from gateway.dispatch import Dispatcher, Handler
+from gateway.edge import Edge
+from gateway.endpoint import Endpoint, Mesh
+from gateway.health import Health
+from gateway.identity import session_look_up
+from gateway.limits import Limits
+from gateway.live import HISTORY, OrderEvents, Pace
+from gateway.pages import Pages
+from gateway.routes import Router, Template
+from gateway.sessions import Copies, Sessions
+from gateway.wakeups import Wakeups
+from mercato.auth import Signer
+from mercato.clock import Clock, SystemClock
+from mercato.config import Settings
+
+SYSTEM_CLOCK = SystemClock()
+EXPOSED = ("ETag", "Location", "X-Request-Id", "X-Consistency", "Idempotent-Replayed", "Retry-After")
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway that is ready to be served: `app` answers, `health` and `live` are told when it is to end."""
+
+    app: ASGIApp
+    health: Health
+    live: OrderEvents
+
+
+@asynccontextmanager
+async def gateway(
+    settings: Settings,
+    config: GatewayConfig,
+    *,
+    signer: Signer,
+    copies: Copies | None = None,
+    wakeups: Wakeups | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+    files: Sequence[FileDescriptor] | None = None,
+) -> AsyncIterator[Gateway]:
+    """Wire a gateway over the contracts in `files` (those that are installed), and take it down at the end."""
+    files = published() if files is None else files
+    limits = Limits(body_seconds=config.body_timeout.total_seconds())
+    async with AsyncExitStack() as closing:
+        channels = Channels(settings.targets)
+        closing.push_async_callback(channels.close)
+        caller = Caller(channels, signer, config.deadline, config.deadlines)
+        sessions = Sessions(copies, session_look_up(caller), clock)
+        mesh = Mesh(Access(sessions, frozenset(config.origins)), caller, limits, clock)
+        found = operations(files)
+        history = next((each for each in found if each.name == HISTORY), None)
+        pace = Pace(beat=config.heartbeat.total_seconds(), look=config.look.total_seconds())
+        health, live = Health(), OrderEvents(mesh, wakeups or Wakeups(), history, pace)
+        routes = _routes(mesh, health, live, found)
+        yield Gateway(Edge(_manners(Dispatcher(routes), config), limits), health, live)
+
+
+def _routes(mesh: Mesh, health: Health, live: OrderEvents, found: Sequence[Operation]) -> Router[Handler]:
+    """Every address: those of the contracts, and the gateway's own."""
+    router: Router[Handler] = Router()
+    for operation in found:
+        for binding in operation.bindings:
+            router.add(binding.method, binding.template, Endpoint(operation, binding, mesh))
+    pages = Pages(found, comments(), live.paths())
+    for path, page in {**health.routes(), **live.routes(), **pages.routes()}.items():
+        router.add("GET", Template.parse(path), page)
+    return router
+
+
+def _manners(app: ASGIApp, config: GatewayConfig) -> ASGIApp:
+    """What is done for browsers, whatever the address."""
+    app = GZipMiddleware(app, minimum_size=config.gzip_from, compresslevel=5)
+    if not config.origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=config.origins,
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "If-Match", "Idempotency-Key", "X-Consistency", "X-Request-Id"],
+        allow_credentials=True,
+        expose_headers=EXPOSED,
+        max_age=600,
+    )

@@ -1,0 +1,43 @@
+"""Settings of the gateway, beside those of every process (`mercato.config.Settings`)."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import NamedTuple
+
+from mercato.config import BadSettings, config, duration, var, words
+
+
+def _deadlines(text: str) -> Mapping[str, timedelta]:
+    """Deadlines of single rpcs, written as `PlaceOrder=4s,SearchProducts=1s`."""
+    pairs = (word.partition("=") for word in words(text))
+    return {name: duration(value) for name, _, value in pairs}
+
+
+class Address(NamedTuple):
+    """Where to listen."""
+
+    host: str
+    port: int
+
+
+def _address(text: str) -> Address:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise BadSettings(f"MERCATO_GATEWAY_ADDRESS is host:port, not {text!r}")
+    return Address(host, int(port))
+
+
+@config(prefix="MERCATO_GATEWAY")
+class GatewayConfig:
+    """Where the gateway listens, how long it waits, and who else's pages may call it."""
+
+    address: Address = var(default="127.0.0.1:8080", converter=_address)
+    deadline: timedelta = var(default="3s", converter=duration)
+    deadlines: Mapping[str, timedelta] = var(default="PlaceOrder=4s", converter=_deadlines)
+    body_timeout: timedelta = var(default="10s", converter=duration)
+    # Origins whose pages may call, beside our own: `https://shop.example,https://staff.example`.
+    origins: tuple[str, ...] = var(default="", converter=words)
+    gzip_from: int = var(default=1024, converter=int)
+    # A quiet event stream says that it lives, and looks for news that Kafka did not hint at.
+    heartbeat: timedelta = var(default="15s", converter=duration)
+    look: timedelta = var(default="2s", converter=duration)

@@ -1,0 +1,116 @@
+"""Pages for people: the front page, the documents, and one page for each reason of a problem."""
+
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import swagger_ui_bundle  # type: ignore[import-untyped]  # ships no types
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, Response
+
+from gateway.calls import Visit
+from gateway.comments import reasons_in
+from gateway.contract import Operation
+from gateway.dispatch import Handler
+from gateway.openapi import document
+from gateway.problems import Problem, kebab
+from gateway.reasons import KNOWN, phrase, title_of
+from gateway.writer import dumps
+
+_WEB = Path(__file__).parent / "web"
+_SWAGGER = Path(swagger_ui_bundle.swagger_ui_path)
+_ASSETS: Mapping[str, Path] = {
+    **{name: _WEB / name for name in ("page.css", "docs.js")},
+    **{name: _SWAGGER / name for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")},
+}
+_OURS = "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+# Swagger UI sets styles from its script, draws icons from data, and calls the API.
+_SWAGGERS = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+_AN_HOUR = "public, max-age=3600"
+
+
+class Pages:
+    """The gateway's own pages."""
+
+    def __init__(
+        self, operations: Sequence[Operation], comments: Mapping[str, str], further: Mapping[str, Any]
+    ) -> None:
+        self._document = dumps(document(operations, comments, further))
+        self._reasons = {kebab(reason): reason for reason in KNOWN}
+        self._named_by: dict[str, list[str]] = {}
+        for operation in operations:
+            for reason in reasons_in(comments.get(operation.rpc.full_name, "")):
+                self._reasons[kebab(reason)] = reason
+                self._named_by.setdefault(reason, []).append(operation.name)
+
+    def routes(self) -> Mapping[str, Handler]:
+        """The addresses of the pages."""
+        return {
+            "/": self.front,
+            "/openapi.json": self.openapi,
+            "/docs": self.docs,
+            "/docs/{name}": self.asset,
+            "/docs/problems": self.problems,
+            "/docs/problems/{reason}": self.problem,
+        }
+
+    async def front(self, request: Request, _variables: Mapping[str, str], _visit: Visit) -> Response:
+        """What this is and where to go."""
+        origin = escape(f"{request.url.scheme}://{request.headers.get('host', 'localhost')}")
+        return _page("Mercato", _filled("index.html", origin=origin))
+
+    async def openapi(self, _request: Request, _variables: Mapping[str, str], _visit: Visit) -> Response:
+        """The OpenAPI document."""
+        return Response(self._document, headers={"Cache-Control": "no-cache"}, media_type="application/json")
+
+    async def docs(self, _request: Request, _variables: Mapping[str, str], _visit: Visit) -> Response:
+        """The document, to read and to try out."""
+        return HTMLResponse(_filled("docs.html"), headers={"Content-Security-Policy": _SWAGGERS})
+
+    async def asset(self, _request: Request, variables: Mapping[str, str], _visit: Visit) -> Response:
+        """A file that a page needs."""
+        if variables["name"] not in _ASSETS:
+            raise Problem.edge("ROUTE_NOT_FOUND")
+        return FileResponse(_ASSETS[variables["name"]], headers={"Cache-Control": _AN_HOUR})
+
+    async def problems(self, _request: Request, _variables: Mapping[str, str], _visit: Visit) -> Response:
+        """Every reason."""
+        rows = (
+            f'<tr><td><a href="/docs/problems/{name}"><code>{reason}</code></a></td><td>{_advice(reason)}</td></tr>'
+            for name, reason in sorted(self._reasons.items())
+        )
+        return _page("Problems", f"<h1>What can go wrong</h1>\n<table>{''.join(rows)}</table>")
+
+    async def problem(self, _request: Request, variables: Mapping[str, str], _visit: Visit) -> Response:
+        """One reason: what it means, what to do, and which operations name it."""
+        reason = self._reasons.get(variables["reason"])
+        if reason is None:
+            raise Problem.edge("ROUTE_NOT_FOUND")
+        status = f"<p>Answered with {KNOWN[reason][0]} {phrase(KNOWN[reason][0])}.</p>" if reason in KNOWN else ""
+        where = _listed(self._named_by.get(reason, ()))
+        body = f"<h1>{escape(title_of(reason))}</h1>\n<p><code>{reason}</code></p>\n<p>{_advice(reason)}</p>"
+        return _page(title_of(reason), f'{body}\n{status}\n{where}\n<p><a href="/docs/problems">All problems</a></p>')
+
+
+def _advice(reason: str) -> str:
+    text = KNOWN[reason][1] if reason in KNOWN else "The operation's rules say no. The problem's detail tells why."
+    return escape(text)
+
+
+def _listed(operations: Iterable[str]) -> str:
+    items = "".join(f"<li><code>{name}</code></li>" for name in operations)
+    return f"<h2>Operations that answer it</h2>\n<ul>{items}</ul>" if items else ""
+
+
+def _page(title: str, body: str) -> Response:
+    text = _filled("page.html", title=escape(title), body=body)
+    return HTMLResponse(text, headers={"Content-Security-Policy": _OURS})
+
+
+def _filled(name: str, **values: Any) -> str:
+    return string.Template((_WEB / name).read_text()).safe_substitute(values)

@@ -1,0 +1,129 @@
+"""The gateway's process: granian in this very process, and an end at which no request is cut off.
+
+granian's embedded server leaves the event loop and the signals to us. With its usual worker processes, an open event
+stream would keep a worker from ever shutting down (it stops listening and waits for the stream, which waits for news).
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import AsyncExitStack, suppress
+
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from gateway.app import Gateway, gateway
+from gateway.config import Address, GatewayConfig
+from gateway.wakeups import KafkaHints, Wakeups
+from mercato import log, telemetry
+from mercato.auth import Signer
+from mercato.cache import ANSWER_TIMEOUT, CONNECT_TIMEOUT
+from mercato.config import BadSettings, Settings
+
+TOPIC = "mercato.order.v1"
+LOOK_FOR_PARENT = 1.0
+# Requests at once, open event streams among them; granian would take no more than its backlog of new connections.
+BACKPRESSURE = 10_000
+_log = log.get(__name__)
+
+
+async def run(settings: Settings, config: GatewayConfig) -> None:
+    """Be the gateway until SIGTERM, SIGINT or the end of the parent named by MERCATO_PARENT_PID."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    orphaned = asyncio.create_task(_stop_when_orphaned(stop, settings.parent_pid))
+    try:
+        await serve(settings, config, stop)
+    finally:
+        orphaned.cancel()
+
+
+async def serve(settings: Settings, config: GatewayConfig, stop: asyncio.Event) -> None:
+    """Answer until told to stop. BadSettings when that cannot be."""
+    _check_free(config.address)
+    signer = Signer.load(settings.keys, settings.name, development=settings.development)
+    wakeups = Wakeups()
+    async with AsyncExitStack() as stack:
+        copies = await _copies(settings, stack)
+        wired = gateway(settings, config, signer=signer, copies=copies, wakeups=wakeups)
+        gate = await stack.enter_async_context(wired)
+        if settings.kafka_bootstrap:
+            hints = KafkaHints(settings.kafka_bootstrap, TOPIC, wakeups)
+            hints.start(asyncio.get_running_loop())
+            stack.push_async_callback(asyncio.to_thread, hints.stop)
+        if settings.metrics_address:
+            stop_metrics, _ = telemetry.serve(settings.metrics_address)
+            stack.callback(stop_metrics)
+        await _listen(gate, settings, config, stop)
+    _log.info("gateway.ended")
+
+
+def _check_free(address: Address) -> None:
+    """Refuse a port that somebody has: granian would share it with another gateway, each getting half the requests."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as problem:
+            raise BadSettings(f"cannot listen at {address.host}:{address.port}: {problem.strerror}") from None
+
+
+async def _copies(settings: Settings, stack: AsyncExitStack) -> "Redis | None":
+    if not settings.redis_url:
+        return None
+    copies = Redis.from_url(
+        settings.redis_url,
+        socket_timeout=ANSWER_TIMEOUT,
+        socket_connect_timeout=CONNECT_TIMEOUT,
+        retry=Retry(NoBackoff(), 1),
+    )
+    stack.push_async_callback(copies.aclose)
+    return copies
+
+
+async def _listen(gate: Gateway, settings: Settings, config: GatewayConfig, stop: asyncio.Event) -> None:
+    server = Server(
+        gate.app,
+        address=config.address.host,
+        port=config.address.port,
+        interface=Interfaces.ASGINL,
+        backlog=1024,
+        backpressure=BACKPRESSURE,
+        http1_settings=HTTP1Settings(header_read_timeout=int(config.body_timeout.total_seconds() * 1000)),
+        log_enabled=False,
+    )
+    serving = asyncio.create_task(server.serve())
+    _log.info("gateway.ready", address=f"{config.address.host}:{config.address.port}", pid=os.getpid())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    await _leave(gate, server, serving, settings)
+
+
+async def _stop_when_orphaned(stop: asyncio.Event, parent: int) -> None:
+    while not stop.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), LOOK_FOR_PARENT)
+        if parent not in (0, os.getppid()):
+            _log.warning("process.orphaned", parent=parent)
+            stop.set()
+
+
+async def _leave(gate: Gateway, server: Server, serving: "asyncio.Task[None]", settings: Settings) -> None:
+    """Say that we go, have the streams end, answer what is under way."""
+    if not serving.done():
+        _log.info("gateway.draining")
+        gate.health.draining = True
+        await asyncio.sleep(settings.leave_first.total_seconds())
+        gate.live.end()
+        server.stop()  # type: ignore[no-untyped-call]  # granian types half of it
+    with suppress(TimeoutError):
+        await asyncio.wait_for(serving, settings.grace.total_seconds())
+        return
+    _log.warning("gateway.cut_off", grace=settings.grace.total_seconds())

@@ -1,0 +1,120 @@
+"""Sessions: whose an opaque token is, and how a request carries one."""
+
+import hashlib
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from gateway.problems import Problem
+from mercato import log
+from mercato.clock import Clock
+from mercato.errors import NotFound, Unauthenticated
+from mercato.rpc.call import NOBODY, Principal
+
+COOKIE = "__Host-session"
+_TOKEN = re.compile(r"[\x21-\x7e]{1,512}")
+_ATTRIBUTES = "Path=/; Secure; HttpOnly; SameSite=Lax"
+
+# Asks the user service by the hash of a token; NotFound when it knows none.
+LookUp = Callable[[str], Awaitable[Principal]]
+
+
+class Copies(Protocol):
+    """Where the user service leaves copies of sessions for a minute: a Redis client, as far as it is needed."""
+
+    def get(self, name: str) -> Awaitable[Any]:
+        """The copy, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a request shows to say who sends it."""
+
+    token: str = ""
+    by_cookie: bool = False
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str]) -> "Credential":
+        """The bearer token of a request, else its cookie. Unauthenticated for anything else in Authorization."""
+        authorization = headers.get("authorization")
+        if authorization is None:
+            return cls(_cookie(headers.get("cookie", "")), by_cookie=True)
+        scheme, _, token = authorization.partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not _TOKEN.fullmatch(token):
+            raise Unauthenticated("Authorization must be `Bearer` and the token of a session")
+        return cls(token)
+
+
+def _cookie(header: str) -> str:
+    try:
+        morsel = SimpleCookie(header).get(COOKIE) if COOKIE in header else None
+    except CookieError:
+        return ""
+    return morsel.value if morsel and _TOKEN.fullmatch(morsel.value) else ""
+
+
+def check_origin(headers: Mapping[str, str], allowed: frozenset[str]) -> None:
+    """Refuse a change that a foreign page may have sent: browsers add the cookie, but they add Origin too."""
+    origin = headers.get("origin", "")
+    if origin in allowed:
+        return
+    # The scheme is left out: behind a proxy that ends TLS we do not see the one that the browser saw.
+    if not origin or urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+        raise Problem.edge("ORIGIN_REFUSED")
+
+
+def set_cookie(token: str, expires: datetime, now: datetime) -> str:
+    """The header that gives a browser its session."""
+    return f"{COOKIE}={token}; Max-Age={max(0, int((expires - now).total_seconds()))}; {_ATTRIBUTES}"
+
+
+def clear_cookie() -> str:
+    """The header that takes it away."""
+    return f"{COOKIE}=; Max-Age=0; {_ATTRIBUTES}"
+
+
+class Sessions:
+    """Finds sessions by their token: the copy in Redis first, the user service where there is none."""
+
+    def __init__(self, copies: Copies | None, look_up: LookUp, clock: Clock) -> None:
+        self._copies = copies
+        self._clock = clock
+        self._look_up = look_up
+
+    async def principal(self, token: str) -> Principal:
+        """Whose the session is; nobody's without a token. Unauthenticated if the token opens nothing."""
+        if not token:
+            return NOBODY
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        if copy := await self._copy(digest):
+            return copy
+        try:
+            return await self._look_up(digest)
+        except NotFound:
+            raise Unauthenticated("the session is unknown or has ended; sign in again") from None
+
+    async def _copy(self, digest: str) -> Principal | None:
+        """The copy, if there is a readable one. Redis may be away: it saves a call, and decides nothing."""
+        if self._copies is None:
+            return None
+        try:
+            raw = await self._copies.get(f"session:{digest}")
+            # An empty copy is the user service's mark that the session has changed: ask again.
+            return _principal_of(json.loads(raw), self._clock.now()) if raw else None
+        except Exception as problem:  # noqa: BLE001 -- whatever a cache does, the user service knows better
+            log.get(__name__).warning("session.copy_unreadable", problem=str(problem))
+            return None
+
+
+def _principal_of(identity: Mapping[str, Any], now: datetime) -> Principal | None:
+    """The principal of a SessionIdentity in proto3 JSON, unless its time is over."""
+    if datetime.fromisoformat(identity["expireTime"]) <= now:
+        return None
+    roles = frozenset(identity.get("roles", ()))
+    return Principal(identity["subject"], roles, identity["sessionId"], identity.get("guestId") or None)
