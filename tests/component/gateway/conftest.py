@@ -1,0 +1,224 @@
+"""A gateway on a real port, over services whose answers the tests give; gRPC, tokens and policies are the real ones."""
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from google.protobuf.descriptor import ServiceDescriptor
+
+from gateway.config import GatewayConfig
+from gateway.server import serve
+from mercato.api.order.v1 import order_pb2
+from mercato.api.product.v1 import product_pb2
+from mercato.api.user.v1 import user_pb2
+from mercato.auth import Verifier, create_keys
+from mercato.config import Settings, load
+from mercato.errors import NotFound, Unimplemented
+from mercato.local.server import free_port
+from mercato.rpc.call import Call, current_call
+from mercato.rpc.contract import owner_of
+from mercato.rpc.enforce import Enforced, Traffic
+from mercato.rpc.server import Server
+
+CUSTOMER, OTHER, STAFF, GUEST = "customer-token", "other-token", "staff-token", "guest-token"
+PEOPLE = {
+    CUSTOMER: ("0190a6e0-0000-7000-8000-000000000001", ("customer",)),
+    OTHER: ("0190a6e0-0000-7000-8000-000000000002", ("customer",)),
+    STAFF: ("0190a6e0-0000-7000-8000-000000000003", ("catalog", "support")),
+    GUEST: ("0190a6e0-0000-7000-8000-0000000000ff", ("guest",)),
+}
+
+
+@dataclass(slots=True)
+class Asked:
+    """A call that a service got."""
+
+    rpc: str
+    request: Any
+    call: Call
+
+
+@dataclass
+class Fake:
+    """A service that answers as a test says."""
+
+    contract: ServiceDescriptor
+    answers: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
+    asked: list[Asked] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Callable[[Any, Any], Any]:
+        if name not in self.contract.methods_by_name:
+            raise AttributeError(name)
+        return partial(self._answer, name)
+
+    def _answer(self, name: str, request: Any, _context: Any) -> Any:
+        self.asked.append(Asked(name, request, current_call()))
+        if name not in self.answers:
+            raise Unimplemented
+        return self.answers[name](request)
+
+    @property
+    def last(self) -> Asked:
+        """The call that came last."""
+        return self.asked[-1]
+
+
+class Mesh:
+    """The services behind the gateway."""
+
+    def __init__(self) -> None:
+        self.product = Fake(product_pb2.DESCRIPTOR.services_by_name["ProductService"])
+        self.order = Fake(order_pb2.DESCRIPTOR.services_by_name["OrderService"])
+        self.user = Fake(user_pb2.DESCRIPTOR.services_by_name["UserService"])
+        self.fakes = (self.product, self.order, self.user)
+        self.forget()
+
+    def forget(self) -> None:
+        """Be as new."""
+        for fake in self.fakes:
+            fake.answers.clear()
+            fake.asked.clear()
+        self.user.answers["LookUpSession"] = _look_up
+
+
+def _look_up(request: Any) -> user_pb2.SessionIdentity:
+    known = {hashlib.sha256(token.encode()).hexdigest(): who for token, who in PEOPLE.items()}
+    if request.token_hash not in known:
+        raise NotFound
+    subject, roles = known[request.token_hash]
+    identity = user_pb2.SessionIdentity(session_id=f"session-{subject[-2:]}", subject=subject, roles=roles)
+    identity.expire_time.FromJsonString("2100-01-01T00:00:00Z")
+    return identity
+
+
+class Running:
+    """A gateway that runs on a thread of its own."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.port = free_port()
+        environment = {"MERCATO_NAME": "gateway", "MERCATO_GATEWAY_ADDRESS": f"127.0.0.1:{self.port}", **environment}
+        self._settings, self._config = load(Settings, environment), load(GatewayConfig, environment)
+        self._began = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._live()))
+        self._thread.start()
+        self._began.wait(10)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=15)
+        self._wait_until_ready()
+
+    async def _live(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._began.set()
+        await serve(self._settings, self._config, self._stop)
+
+    def _wait_until_ready(self) -> None:
+        pause = threading.Event()
+        for _ in range(500):
+            try:
+                self.client.get("/readyz")
+                return
+            except httpx.ConnectError:
+                pause.wait(0.01)
+        raise TimeoutError("the gateway does not listen")
+
+    def stop(self) -> None:
+        """Tell it to end, as SIGTERM does."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+
+    def ended(self, within: float) -> bool:
+        """Whether it has ended in time."""
+        self._thread.join(within)
+        return not self._thread.is_alive()
+
+    def close(self) -> None:
+        """End it."""
+        if self._thread.is_alive():
+            self.stop()
+        self._thread.join(20)
+        self.client.close()
+
+
+@contextmanager
+def _served(mesh: Mesh, keys: Path) -> Iterator[dict[str, str]]:
+    """The services on free ports, and the settings by which a gateway finds them."""
+    create_keys(keys, ["gateway"])
+    environment = {"MERCATO_KEYS": str(keys), "MERCATO_LEAVE_FIRST": "0ms", "MERCATO_GATEWAY_LOOK": "50ms"}
+    with ExitStack() as stack:
+        for fake in mesh.fakes:
+            name = owner_of(fake.contract)
+            server = Server([Enforced(fake, Verifier(keys, name), Traffic())], address="127.0.0.1:0")
+            server.start()
+            stack.callback(server.stop, 0)
+            environment[f"MERCATO_TARGET_{name.upper()}"] = f"ipv4:127.0.0.1:{server.port}"
+        yield environment
+
+
+@pytest.fixture(scope="session")
+def _world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mesh, dict[str, str]]]:
+    mesh = Mesh()
+    with _served(mesh, tmp_path_factory.mktemp("keys")) as environment:
+        yield mesh, environment
+
+
+@pytest.fixture(scope="session")
+def _shared(_world: tuple[Mesh, dict[str, str]]) -> Iterator[Running]:
+    running = Running(_world[1])
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def mesh(_world: tuple[Mesh, dict[str, str]]) -> Mesh:
+    """The services, as new."""
+    _world[0].forget()
+    return _world[0]
+
+
+@pytest.fixture
+def client(_shared: Running, mesh: Mesh) -> httpx.Client:
+    """A client of the gateway that all tests share, over services as new."""
+    _shared.client.cookies.clear()
+    return _shared.client
+
+
+@pytest.fixture
+def port(_shared: Running) -> int:
+    """Where that gateway listens."""
+    return _shared.port
+
+
+@pytest.fixture
+def start(_world: tuple[Mesh, dict[str, str]]) -> Iterator[Callable[..., Running]]:
+    """Starts gateways of one's own, with further settings."""
+    with ExitStack() as stack:
+
+        def begin(**further: str) -> Running:
+            running = Running({**_world[1], **further})
+            stack.callback(running.close)
+            return running
+
+        yield begin
+
+
+def bearer(token: str, **headers: str) -> dict[str, str]:
+    """The headers of somebody's request."""
+    return {"Authorization": f"Bearer {token}", **{name.replace("_", "-"): value for name, value in headers.items()}}
+
+
+@pytest.fixture
+def customer() -> dict[str, str]:
+    """The headers of a customer."""
+    return bearer(CUSTOMER)
+
+
+@pytest.fixture
+def staff() -> dict[str, str]:
+    """The headers of somebody who keeps the catalogue."""
+    return bearer(STAFF)

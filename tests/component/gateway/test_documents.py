@@ -1,0 +1,92 @@
+"""The documents: valid, complete and true."""
+
+from typing import Any
+
+import httpx
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from gateway.contract import operations, published
+from gateway.openapi import public_path
+from gateway.reasons import KNOWN
+from tests.component.gateway.conftest import Mesh
+
+
+@pytest.fixture(scope="module")
+def document(_shared: Any) -> dict[str, Any]:
+    found: dict[str, Any] = _shared.client.get("/openapi.json").json()
+    return found
+
+
+def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
+    assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
+    assert document["openapi"] == "3.1.0"
+
+
+def test_every_rest_form_of_the_contracts_is_in_it(document: dict[str, Any]) -> None:
+    wanted = {
+        (binding.method.lower(), public_path(binding.template))
+        for operation in operations(published())
+        for binding in operation.bindings
+    }
+    found = {(method, path) for path, item in document["paths"].items() for method in item}
+    assert found == wanted | {("get", "/v1/orders/{id}/events")}
+
+
+def test_every_operation_and_field_is_described(document: dict[str, Any]) -> None:
+    described = [operation for item in document["paths"].values() for operation in item.values()]
+    assert all(operation["summary"] and operation["description"] for operation in described)
+    product = document["components"]["schemas"]["Product"]
+    assert all(field.get("description") for field in product["properties"].values())
+
+
+def test_the_rules_of_the_contract_are_in_it(document: dict[str, Any]) -> None:
+    product = document["components"]["schemas"]["Product"]["properties"]
+    assert product["title"]["maxLength"] == 200
+    assert product["variants"]["maxItems"] == 100
+    create = document["paths"]["/v1/products"]["post"]
+    key = next(each for each in create["parameters"] if each.get("name") == "Idempotency-Key")
+    assert key["required"] is True
+    assert create["requestBody"]["required"] is True
+    assert create["security"] == [{"bearer": []}, {"cookie": []}]
+    assert document["paths"]["/v1/products"]["get"]["security"] == [{}]
+
+
+def test_bodies_offer_neither_what_the_path_says_nor_the_key(document: dict[str, Any]) -> None:
+    cancel = document["paths"]["/v1/orders/{id}:cancel"]["post"]
+    schema = cancel["requestBody"]["content"]["application/json"]["schema"]
+    assert schema["properties"].keys() == {"reason", "etag"}
+    assert schema["required"] == ["reason"]
+
+
+def test_an_order_may_be_made_or_accepted(document: dict[str, Any]) -> None:
+    assert {"201", "202", "402", "409", "422"} <= document["paths"]["/v1/orders"]["post"]["responses"].keys()
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/docs/docs.js"])
+def test_the_api_docs_are_served_from_here(client: httpx.Client, path: str) -> None:
+    page = client.get(path)
+    assert page.status_code == 200
+    assert "//unpkg" not in page.text[:5000]
+
+
+def test_the_front_page_says_where_to_go(client: httpx.Client) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    for address in ("/docs", "/openapi.json", "/docs/problems"):
+        assert f'href="{address}"' in page.text
+        assert client.get(address).status_code == 200
+
+
+@pytest.mark.parametrize("reason", [*KNOWN, "OUT_OF_STOCK", "BELOW_RESERVED"])
+def test_every_reason_has_a_page(client: httpx.Client, reason: str) -> None:
+    assert client.get(f"/docs/problems/{reason.lower().replace('_', '-')}").status_code == 200
+
+
+def test_an_unknown_reason_has_none(client: httpx.Client) -> None:
+    assert client.get("/docs/problems/nonsense").status_code == 404
+    assert client.get("/docs/..%2fapp.py").status_code == 404
+
+
+def test_a_host_is_shown_as_text(mesh: Mesh, client: httpx.Client) -> None:
+    assert "<script>" not in client.get("/", headers={"Host": "<script>"}).text

@@ -1,0 +1,115 @@
+"""The real servers of the embedded stack, each in a folder of its own."""
+
+import os
+import pwd
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from mercato.local.kafka import Kafka
+from mercato.local.postgres import Postgres
+from mercato.local.procfs import Identity
+from mercato.local.server import free_port, is_free, running
+from mercato.local.trouble import Trouble
+from mercato.local.valkey import Valkey
+
+
+def test_postgres_is_the_real_one_and_keeps_what_was_committed(tmp_path: Path) -> None:
+    server = Postgres(tmp_path / "postgres", free_port(), "secret")
+    with running(server, tmp_path / "log"), psycopg.connect(server.url) as session:
+        row = session.execute("select current_setting('server_version_num')::int, current_setting('fsync')").fetchone()
+        assert row
+        assert (row[0] // 10_000, row[1]) == (18, "on")
+        session.execute("create table kept as select 42 as answer")
+    with running(server, tmp_path / "log"), psycopg.connect(server.url) as session:
+        assert session.execute("select answer from kept").fetchone() == (42,)
+
+
+def test_postgres_wants_the_password_and_is_never_root(tmp_path: Path) -> None:
+    server = Postgres(tmp_path / "postgres", free_port(), "secret", durable=False)
+    with running(server, tmp_path / "log"):
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            psycopg.connect(server.url.replace("secret", "guessed"))
+        with psycopg.connect(server.url) as session:
+            row = session.execute("select pg_backend_pid()").fetchone()
+            assert row
+            owner = pwd.getpwuid(Path(f"/proc/{row[0]}").stat().st_uid).pw_name
+            assert owner != "root"
+
+
+def test_a_cluster_that_was_interrupted_while_it_was_made_is_made_again(tmp_path: Path) -> None:
+    server = Postgres(tmp_path / "postgres", free_port(), "secret", durable=False)
+    half = tmp_path / "postgres.new"
+    half.mkdir()
+    (half / "PG_VERSION").write_text("18")
+    with running(server, tmp_path / "log"), psycopg.connect(server.url) as session:
+        assert session.execute("select 1").fetchone() == (1,)
+    assert not half.exists()
+
+
+def test_postgres_shuts_down_cleanly_when_whoever_started_it_is_killed(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    server = Postgres(tmp_path / "postgres", free_port(), "secret")
+    starter = (
+        "import sys; from pathlib import Path; from mercato.local.postgres import Postgres\n"
+        "from mercato.local.server import running\n"
+        "server = Postgres(Path(sys.argv[1]), int(sys.argv[2]), 'secret')\n"
+        "with running(server, Path(sys.argv[3])): print(flush=True); sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", starter, str(server.folder), str(server.port), str(log)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
+        assert started.stdout
+        started.stdout.readline()
+        postmaster = Identity.of(int((server.folder / "postmaster.pid").read_text().split()[0]))
+        assert postmaster
+        started.kill()
+    while postmaster.alive:
+        os.sched_yield()
+    assert "database system is shut down" in log.read_text()
+
+
+def test_valkey_keeps_what_was_written_through_a_kill(tmp_path: Path) -> None:
+    server = Valkey(tmp_path / "valkey", free_port())
+    with running(server, tmp_path / "log"), redis.Redis.from_url(server.url) as client:
+        assert client.info("server")["server_name"] == "valkey"
+        client.set("kept", "yes")
+        os.kill(int(client.info("server")["process_id"]), signal.SIGKILL)
+    with running(server, tmp_path / "log"), redis.Redis.from_url(server.url) as client:
+        assert client.get("kept") == b"yes"
+
+
+def test_kafka_keeps_what_was_produced(tmp_path: Path) -> None:
+    server = Kafka(tmp_path / "kafka", free_port())
+    with running(server, tmp_path / "log"):
+        admin = AdminClient({"bootstrap.servers": server.url})
+        admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(10)
+        producer = Producer({"bootstrap.servers": server.url, "enable.idempotence": True})
+        producer.produce("kept", b"yes")
+        assert producer.flush(10) == 0
+    with running(server, tmp_path / "log"):
+        consumer = Consumer({"bootstrap.servers": server.url, "group.id": "test", "enable.auto.commit": False})
+        consumer.assign([TopicPartition("kept", 0, 0)])
+        message = consumer.poll(10)
+        assert message
+        assert message.value() == b"yes"
+        consumer.close()
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    server = Valkey(tmp_path / "valkey", free_port())
+    with running(server, tmp_path / "log"):
+        second = Valkey(tmp_path / "second", server.port)
+        with (
+            pytest.raises(Trouble, match=r"(?s)valkey ended with status 1.*in use"),
+            running(second, tmp_path / "other"),
+        ):
+            pass
+    assert is_free(server.port)

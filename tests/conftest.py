@@ -1,0 +1,67 @@
+"""The real servers, started for the run when a test first asks for one, and databases in them."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from mercato.kafka import Kafka
+from mercato.local.kafka import Kafka as KafkaServer
+from mercato.local.postgres import Postgres
+from mercato.local.server import free_port, running
+from mercato.local.valkey import Valkey
+from mercato.postgres import Database
+from tests.servers import FreshDatabase, PostgresServer
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """The PostgreSQL of the run."""
+    folder = tmp_path_factory.mktemp("postgres")
+    with running(Postgres(folder / "data", free_port(), durable=False), folder / "log") as server:
+        yield PostgresServer(server.url)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """The Kafka of the run."""
+    folder = tmp_path_factory.mktemp("kafka")
+    with running(KafkaServer(folder / "data", free_port()), folder / "log") as server:
+        kafka = Kafka(server.url)
+        kafka.warm_up()
+        yield kafka
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The Valkey of the run."""
+    folder = tmp_path_factory.mktemp("valkey")
+    with running(Valkey(folder / "data", free_port()), folder / "log") as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def fresh_database(postgres: PostgresServer) -> FreshDatabase:
+    """A database for the tests of one module, with every migration."""
+    return postgres.fresh()
+
+
+def _pool(schema: str, module: str = "", size: int = 8) -> Callable[[FreshDatabase], Iterator[Database]]:
+    """A fixture: the pool of a service's role in the module's database, with the service's own constraints."""
+
+    @pytest.fixture(scope="module")
+    def pool(fresh_database: FreshDatabase) -> Iterator[Database]:
+        from importlib import import_module
+
+        constraints = import_module(module).CONSTRAINTS if module else {}
+        with fresh_database.of(schema, size=size, constraints=constraints) as database:
+            yield database
+
+    return pool
+
+
+product_database = _pool("catalog", "services.product.store")
+inventory_database = _pool("inventory", "services.inventory.store")
+order_database = _pool("orders", size=16)
+payment_database = _pool("payments")
+delivery_database = _pool("delivery")
+user_database = _pool("users", "services.user.store")
