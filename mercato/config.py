@@ -153,6 +153,8 @@ class Settings:
     secret: Secret = var(default="development", converter=Secret)
     parent_pid: int = var(default=0, converter=int)
     targets: Mapping[str, str] = var(default={}, converter=dict)
+    failpoint: str = var(default="")
+    """Where this process is to fail, for tests; see `mercato.failpoint`. Refused in production."""
 
     @property
     def development(self) -> bool:

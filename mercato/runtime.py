@@ -21,6 +21,7 @@ from typing import NoReturn, TypeVar
 from mercato import log
 from mercato.auth import UnfitKey
 from mercato.config import BadSettings, Settings, load
+from mercato.failpoint import BadFailpoint, arm
 from mercato.rpc.contract import Servicer
 from mercato.rpc.enforce import enforce
 from mercato.rpc.server import Health, Server
@@ -59,6 +60,10 @@ def run(build: Callable[[C, Stack], Process], config: type[C]) -> NoReturn:
 def _check(settings: Settings) -> None:
     if not settings.development and settings.secret.reveal() == _KNOWN_TO_ALL:
         raise BadSettings("MERCATO_SECRET is that of development: production needs one of its own")
+    try:
+        arm(settings.failpoint, development=settings.development)
+    except BadFailpoint as refusal:
+        raise BadSettings(str(refusal)) from None
 
 
 def _live(settings: Settings, build: Callable[[Stack], Process]) -> int:

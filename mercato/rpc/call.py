@@ -32,6 +32,8 @@ class Principal:
 
 
 NOBODY = Principal()
+# Changes travel as metadata, of which a reply may have 8 KiB: a consignment of thousands of SKUs could not be answered.
+MOST_NAMED = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,9 @@ class Call:
         return None if self.ends is None else self.ends - time.monotonic()
 
     def wrote(self, aggregate_id: str, version: int) -> None:
-        """Note a change, so that the caller can ask to see it elsewhere."""
-        self.written[aggregate_id] = max(version, self.written.get(aggregate_id, 0))
+        """Note a change, so that the caller can ask to see it elsewhere. Of a bulk change, the first ones."""
+        if aggregate_id in self.written or len(self.written) < MOST_NAMED:
+            self.written[aggregate_id] = max(version, self.written.get(aggregate_id, 0))
 
 
 _current: ContextVar[Call | None] = ContextVar("call", default=None)

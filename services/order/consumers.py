@@ -45,7 +45,7 @@ class Neighbours:
         self._following.user_erased(work, UUID(event.user_id))
 
 
-def neighbours(kafka: Kafka, database: Database, following: Following) -> Consumer:
+def neighbours(kafka: Kafka, database: Database, following: Following) -> Consumer[OrderWork]:
     """Follow delivery, payment and user."""
     heard = Neighbours(following)
     handle = handlers(

@@ -124,7 +124,8 @@ def _silence(failure: "stripe.StripeError") -> ProviderSilent:
     import stripe
 
     SILENCES.add(type(failure).__name__)
-    told = {"why": type(failure).__name__, "status": failure.http_status, "problem": str(failure.__cause__ or failure)[:300]}
+    problem = str(failure.__cause__ or failure)[:300]
+    told = {"why": type(failure).__name__, "status": failure.http_status, "problem": problem}
     if isinstance(failure, stripe.AuthenticationError | stripe.IdempotencyError | stripe.PermissionError):
         # Not about a payment but about us: it stays so until somebody changes a key, or the code.
         _log.error("provider.refuses_us", **told)

@@ -7,11 +7,11 @@ from mercato.runtime import Process, Stack, every
 from services.user.config import UserConfig
 from services.user.consumers import OPEN_ORDERS, follow_orders
 from services.user.copies import RedisSessionCopies
-from services.user.neighbours import GrpcDeliveries
 from services.user.passwords import Passwords
 from services.user.queries import UserQueries
 from services.user.servicer import UserServicer
 from services.user.store import CONSTRAINTS, UserWork
+from services.user.stubs import GrpcDeliveries
 from services.user.usecases import Accounts, AddressBook, OrdersOfUsers, SignIns
 
 

@@ -31,6 +31,10 @@ class Passwords:
         """The hash of a password that somebody chose. PasswordTooCommon, Overloaded."""
         if password.lower() in _COMMON:
             raise PasswordTooCommon.at(field)
+        return self.hash(password)
+
+    def hash(self, password: str) -> str:
+        """The hash of a password, whatever it is worth. Overloaded."""
         with self._turn():
             return self._argon2.hash(password)
 
@@ -38,9 +42,10 @@ class Passwords:
         """Whether the password is the one behind the hash; without a hash, False after the same time. Overloaded."""
         with self._turn():
             try:
-                return self._argon2.verify(known or self._nobodys, password) and known is not None
+                self._argon2.verify(known or self._nobodys, password)
             except (VerifyMismatchError, InvalidHashError):
                 return False
+        return known is not None
 
     def outdated(self, known: str) -> bool:
         """Whether the hash was made with other parameters than today's."""

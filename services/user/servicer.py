@@ -7,8 +7,8 @@ from google.protobuf.json_format import MessageToJson
 from grpc import ServicerContext
 
 from mercato.api.user.v1 import user_pb2 as pb
-from mercato.errors import NotFound, PermissionDenied
-from mercato.pagination import PageTokens, page_size
+from mercato.errors import InvalidArgument
+from mercato.pagination import PageTokens
 from mercato.rpc import current_call
 from mercato.wire import time_to_pb
 from services.user import messages
@@ -66,7 +66,8 @@ class UserServicer:
         subject = UUID(request.user_id or call.principal.subject)
         page = self._pages.page(request)
         sessions = page.of(
-            self._queries.sessions(subject, page.after, page.most), lambda last: (last.create_time.isoformat(), str(last.id))
+            self._queries.sessions(subject, page.after, page.most),
+            lambda last: (last.create_time.isoformat(), str(last.id)),
         )
         listed = [messages.session_to_pb(each, call.principal.session_id) for each in sessions.items]
         return pb.ListSessionsResponse(sessions=listed, next_page_token=sessions.next_page_token)
@@ -156,3 +157,11 @@ def _shown(user: User) -> User:
     """The user as the caller may see them: whole to themselves and to admin, masked to support."""
     caller = current_call().principal
     return user if str(user.id) == caller.subject or "admin" in caller.roles else user.masked()
+
+
+def _id(text: str, field: str) -> UUID:
+    """The id of the resource in a body. InvalidArgument names its field."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise InvalidArgument.of(field, "must be a UUID", "UUID") from None

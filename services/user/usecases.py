@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
-from mercato.errors import NotFound
 from mercato.etag import require_etag
 from mercato.idempotency import Key
 from mercato.ids import uuid7
@@ -80,7 +79,7 @@ class Accounts:
         """Replace the password and end every session but this one. InvalidCredentials, PasswordTooCommon."""
         if repeated := self._repeated(user_id, key):
             return repeated
-        # Hashing is slow: it is done before the account is locked, and the old password checked against what it is then.
+        # Hashing is slow, so it is done before the account is locked; that the old one still holds is checked after.
         checked = self._check(user_id, old)
         password_hash = self._passwords.choose(new, "newPassword")
         with self._work() as work:
@@ -100,18 +99,13 @@ class Accounts:
 
     def _repeated(self, user_id: UUID, key: Key | None) -> User | None:
         """The account, if this very change was made before: then the old password no longer matches."""
-        if key is None:
-            return None
         with self._work() as work:
-            if work.idempotency.find(key):
-                return work.users.lock(user_id)
-            work.abandon()
-        return None
+            return work.users.lock(user_id) if work.idempotency.peek(key) else None
 
     def _check(self, user_id: UUID, password: str) -> Credentials:
         with self._work() as work:
             held = work.users.credentials_of(user_id)
-        if not self._passwords.match(password, held and held.password_hash) or held is None:
+        if not self._passwords.match(password, held.password_hash if held else None) or held is None:
             raise InvalidCredentials
         return held
 
@@ -148,7 +142,7 @@ class Accounts:
         """Make sure that there is an account with this e-mail, password, name and roles."""
         with self._work() as work:
             held = work.users.credentials(email)
-        matches = self._passwords.match(password, held and held.password_hash)
+        matches = self._passwords.match(password, held.password_hash if held else None)
         if held and matches and held.user.with_roles(roles).roles == held.user.roles:
             return held.user
         password_hash = self._passwords.choose(password, "password")
@@ -156,7 +150,13 @@ class Accounts:
             return self._put(work, work.users.credentials(email), email, password_hash, display_name, tuple(roles))
 
     def _put(
-        self, work: UserWork, held: Credentials | None, email: str, password_hash: str, name: str, roles: tuple[str, ...]
+        self,
+        work: UserWork,
+        held: Credentials | None,
+        email: str,
+        password_hash: str,
+        name: str,
+        roles: tuple[str, ...],
     ) -> User:
         if held is None:
             user = work.users.add(uuid7(), email, password_hash, name, roles)
@@ -183,20 +183,18 @@ class SignIns:
         """Begin a user's session, which remembers the guest that it grew from. InvalidCredentials."""
         with self._work() as work:
             held = work.users.credentials(email)
-        if not self._passwords.match(password, held and held.password_hash) or held is None:
+        if not self._passwords.match(password, held.password_hash if held else None) or held is None:
             raise InvalidCredentials("the e-mail or the password is wrong")
         if self._passwords.outdated(held.password_hash):
             self._rehash(held.user, password)
         token, token_hash = new_token()
         with self._work() as work:
             user = work.users.lock(held.user.id)
-            session = work.sessions.add(
-                uuid7(), token_hash, user.id, guest=False, guest_id=guest_id, lasts=self._lasts
-            )
+            session = work.sessions.add(uuid7(), token_hash, user.id, guest=False, guest_id=guest_id, lasts=self._lasts)
         return SignedIn(token, session, user)
 
     def _rehash(self, user: User, password: str) -> None:
-        password_hash = self._passwords.rehash(password)
+        password_hash = self._passwords.hash(password)
         with self._work() as work:
             work.users.set_password(user.id, password_hash)
 
@@ -250,7 +248,9 @@ class AddressBook:
             work.idempotency.made(key, str(added.id))
         return added
 
-    def update_address(self, address_id: UUID, user_id: UUID, etag: str, change: Callable[[Address], Address]) -> Address:
+    def update_address(
+        self, address_id: UUID, user_id: UUID, etag: str, change: Callable[[Address], Address]
+    ) -> Address:
         """Change an address; a new place may be in another zone."""
         with self._work() as work:
             before = work.addresses.get(address_id, user_id)

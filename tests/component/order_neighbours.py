@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002  doubles take what their Protocols give
 """The neighbours of the order service, by hand: what they promise of repeats, tombstones and refusals, in memory.
 
 Every call passes two points, `Name.before` and `Name.after`, where a test lets it fail: by silence (it may or may not

@@ -254,10 +254,17 @@ def test_a_consignment_is_booked_once_with_an_event_for_each_sku(shop: Shop) -> 
     assert shop.told(f"{second}@north") == ["StockReceived"]
 
 
+def test_a_consignment_of_thousands_is_answered(shop: Shop) -> None:
+    skus = [a_sku() for _ in range(5000)]
+    request = _consignment("south", _id(), *((sku, 7) for sku in skus))
+    assert [shop.operator.BatchReceiveStock(request).received for _ in range(2)] == [5000, 0]
+    assert shop.told(f"{skus[-1]}@south") == ["StockReceived"]
+
+
 def test_the_same_consignment_from_two_sides_is_booked_once(shop: Shop) -> None:
     request = _consignment("north", _id(), (a_sku(), 3), (a_sku(), 3))
     told = at_once(lambda: shop.operator.BatchReceiveStock(request).received, 4)
-    assert sorted(each for each in told if isinstance(each, int))[-2:] == [0, 2] or told.count(2) == 1
+    assert told.count(2) == 1
     assert shop.stock(request.lines[0].sku).levels[0].on_hand == 3
 
 
@@ -506,20 +513,18 @@ def test_more_than_fits_is_refused(shop: Shop) -> None:
 
 
 def test_stock_is_listed_by_sku_page_by_page(shop: Shop) -> None:
-    for _ in range(3):
-        sku = a_sku()
-        shop.receive(sku, 1)
+    shop.operator.PutWarehouse(pb.PutWarehouseRequest(warehouse=pb.Warehouse(id="far", name="Far")))
+    skus = [a_sku() for _ in range(5)]
+    for sku in reversed(skus):
+        shop.receive(sku, 1, "far")
         shop.receive(sku, 2, "south")
-    seen: list[str] = []
-    token = ""
-    while True:
-        page = shop.finance.ListStock(pb.ListStockRequest(page_size=2, page_token=token))
-        assert len(page.stock) <= 2
-        seen += [stock.sku for stock in page.stock]
-        if not (token := page.next_page_token):
-            break
-    assert seen == sorted(set(seen))
-    assert sku in seen
+    pages: list[list[tuple[str, int]]] = []
+    request = pb.ListStockRequest(page_size=2, warehouse_id="far")
+    while request.page_token or not pages:
+        page = shop.finance.ListStock(request)
+        pages.append([(stock.sku, len(stock.levels)) for stock in page.stock])
+        request.page_token = page.next_page_token
+    assert pages == [[(sku, 2) for sku in part] for part in (skus[:2], skus[2:4], skus[4:])]
 
 
 def test_stock_of_one_warehouse_is_what_it_ever_had(shop: Shop) -> None:
@@ -572,12 +577,12 @@ def test_what_was_never_stocked_has_no_movements(shop: Shop) -> None:
 
 
 def test_warehouses_are_listed_and_renamed(shop: Shop) -> None:
-    for name in ("Centre", "Centre Two"):
-        shop.operator.PutWarehouse(pb.PutWarehouseRequest(warehouse=pb.Warehouse(id="centre", name=name)))
+    for name in ("Ahead", "Ahead Two"):
+        shop.operator.PutWarehouse(pb.PutWarehouseRequest(warehouse=pb.Warehouse(id="ahead", name=name)))
     first = shop.worker.ListWarehouses(pb.ListWarehousesRequest(page_size=1))
-    assert [(each.id, each.name) for each in first.warehouses] == [("centre", "Centre Two")]
+    assert [(each.id, each.name) for each in first.warehouses] == [("ahead", "Ahead Two")]
     rest = shop.worker.ListWarehouses(pb.ListWarehousesRequest(page_token=first.next_page_token))
-    assert [each.id for each in rest.warehouses][:1] == ["north"]
+    assert {"north", "south"} <= {each.id for each in rest.warehouses}
 
 
 @pytest.mark.parametrize("warehouse", [pb.Warehouse(), pb.Warehouse(id="North", name="N"), pb.Warehouse(id="north")])

@@ -354,7 +354,7 @@ def test_two_workers_never_do_the_same_at_the_same_time(shop: Shop) -> None:
     shop.points.fail("ReserveStock.before", Unavailable())
     shop.place()
     shop.sql("update process set next_run_at = clock_timestamp()")
-    worked = at_once(lambda: shop.parts.process.run_once(), 4)
+    worked = at_once(shop.parts.process.run_once, 4)
     assert sorted(map(str, worked)) == ["False", "False", "False", "True"]
     secured(shop)
 
@@ -579,9 +579,12 @@ def test_a_cancel_that_meets_the_pivot_wins_before_it_or_after_it(shop: Shop) ->
                 shop.orders.cancel_order(row[0], "changed my mind", "")
             cancelled.append(str(row[0]))
 
+        def meet(ready: Barrier = ready) -> None:
+            ready.wait()
+
         canceller = Thread(target=cancel_at_the_pivot)
         canceller.start()
-        shop.points.hooks["ConfirmSlot.after"] = ready.wait
+        shop.points.hooks["ConfirmSlot.after"] = meet
         order = shop.place(key=key)
         canceller.join()
         shop.rest()

@@ -442,7 +442,7 @@ def test_every_sort_of_event_has_its_sentence_or_is_told_nobody() -> None:
         recorded = [Recorded(1, NOON, PLACED)]
         for number, each in enumerate((*returned(*MILK), event), start=2):
             recorded.append(Recorded(number, NOON, each))
-        entries = [entry for entry in history(recorded, after_version=len(recorded) - 1)]
+        entries = list(history(recorded, after_version=len(recorded) - 1))
         told = public_event(after(*returned(*MILK)), event)
         assert [entry.type for entry in entries] == ([type(event).__name__] if told else [])
 
