@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from confluent_kafka import Message as KafkaMessage
@@ -137,7 +137,7 @@ def _text(value: str | bytes | None) -> str:
 
 def _known(name: str) -> type[Message] | None:
     try:
-        return cast("type[Message]", symbol_database.Default().GetSymbol(name)) if name else None
+        return symbol_database.Default().GetSymbol(name) if name else None
     except KeyError:
         return None
 

@@ -82,7 +82,7 @@ class MercatoError(Exception):
 
         Silence, overload, defects and lost races are not decisions: the request may have taken effect, or may yet.
         """
-        return bool(self.reason) and self.reason not in _UNDECIDED_REASONS and not isinstance(self, _UNDECIDED)
+        return bool(self.reason) and (isinstance(self, EtagMismatch) or not isinstance(self, _UNDECIDED))
 
 
 class InvalidArgument(MercatoError):
@@ -215,10 +215,9 @@ CATEGORIES: tuple[type[MercatoError], ...] = (
     Unimplemented,
     Internal,
 )
-_UNDECIDED = (Unavailable, DeadlineExceeded, Cancelled, Internal)
-# A lost race, a key whose first request still runs, a token that a rotated key no longer proves: the callee has not
-# looked at the request itself. A process that took these for a no would give up on an order that can still succeed.
-_UNDECIDED_REASONS = frozenset({Conflict.reason, IdempotencyKeyInUse.reason, Unauthenticated.reason})
+# Beside silence and defects: a lost race, or a token that a rotated key no longer proves. The callee has not looked at
+# the request itself; a process that took these for a no would give up on an order that can still succeed.
+_UNDECIDED = (Unavailable, DeadlineExceeded, Cancelled, Internal, Conflict, Unauthenticated)
 
 
 def category(error: MercatoError | type[MercatoError]) -> type[MercatoError]:

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from mercato.errors import Unavailable
 from mercato.topic import dead_letters, topic
@@ -16,8 +17,6 @@ __all__ = ["Kafka", "KafkaConsumer", "Producer", "dead_letters", "topic"]
 
 T = TypeVar("T")
 PARTITIONS = 6
-# Seconds that an administrative request may take.
-PATIENCE = 5.0
 # A topic for nothing: the first idempotent producer of a broker's life waits a second for it.
 WARM_UP = "mercato.warm_up"
 # The client's own lines, as warnings of ours: it says a lot about brokers that come and go.
@@ -59,9 +58,10 @@ CONSUMER: Mapping[str, Any] = {
 class Kafka:
     """One cluster, reached by its bootstrap address."""
 
-    def __init__(self, bootstrap: str) -> None:
-        """Nothing is connected before it is needed."""
+    def __init__(self, bootstrap: str, *, patience: float = 5.0) -> None:
+        """Nothing is connected before it is needed. `patience`: seconds that an administrative request may take."""
         self.bootstrap = bootstrap
+        self._patience = patience
         self._made: set[str] = set()
         self._lock = threading.Lock()
 
@@ -94,8 +94,8 @@ class Kafka:
         """The id of each topic: a topic that was removed and made again has another one. Unavailable."""
 
         def ids(admin: AdminClient) -> Mapping[str, str]:
-            found = admin.describe_topics(TopicCollection([*names]), request_timeout=PATIENCE)
-            return {name: str(future.result(2 * PATIENCE).topic_id) for name, future in found.items()}
+            found = admin.describe_topics(TopicCollection([*names]), request_timeout=self._patience)
+            return {name: str(future.result(2 * self._patience).topic_id) for name, future in found.items()}
 
         return self._ask(ids)
 
@@ -104,7 +104,7 @@ class Kafka:
         self.make([WARM_UP], partitions=1)
         producer = self.producer()
         producer.produce(WARM_UP, b"")
-        producer.flush(PATIENCE)
+        producer.flush(self._patience)
 
     def _ask(self, question: Callable[[AdminClient], T]) -> T:
         settings = {**CLIENT, "bootstrap.servers": self.bootstrap, "allow.auto.create.topics": True}
@@ -113,12 +113,11 @@ class Kafka:
         except (KafkaException, TimeoutError) as error:
             raise Unavailable(f"Kafka at {self.bootstrap} does not answer") from error
 
-    @staticmethod
-    def _create(admin: AdminClient, names: list[str], partitions: int) -> None:
+    def _create(self, admin: AdminClient, names: list[str], partitions: int) -> None:
         wanted = [NewTopic(name, num_partitions=partitions) for name in names]
-        for future in admin.create_topics(wanted, request_timeout=PATIENCE).values():
+        for future in admin.create_topics(wanted, request_timeout=self._patience).values():
             try:
-                future.result(2 * PATIENCE)
+                future.result(2 * self._patience)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise

@@ -51,12 +51,10 @@ class Session(Connection[TupleRow]):
     rested = 0.0
 
     def limit_statements(self, seconds: float | None) -> None:
-        """Let no statement outlive the caller's deadline by more than a step. DeadlineExceeded when it has passed."""
-        if seconds is not None and seconds <= 0:
-            raise out_of_time()
+        """Let no statement outlive the caller's deadline by more than a step."""
         limit = LONGEST_STATEMENT
         if seconds is not None:
-            limit = min(math.ceil(seconds * 1000 / STEP) * STEP, LONGEST_STATEMENT)
+            limit = min(max(1, math.ceil(seconds * 1000 / STEP)) * STEP, LONGEST_STATEMENT)
         if limit != self.limit:
             self.execute("select set_config('statement_timeout', %s, false)", [str(limit)])
             self.limit = limit
@@ -114,6 +112,8 @@ class Database:
         """A connection on which every statement is a transaction of its own."""
         with translated(self._constraints):
             remaining = current_call().remaining
+            if remaining is not None and remaining <= 0:
+                raise out_of_time()
             patience = PATIENCE if remaining is None else max(0.0, min(PATIENCE, remaining))
             with self._pool.connection(patience) as connection:
                 connection.limit_statements(remaining)

@@ -21,10 +21,15 @@ from shop.tape import Carried, Tape
 _SHOWN = 5
 """How many broken promises are printed one by one."""
 
+_LONGEST_WORD = len("mercato.inventory.v1:")
+"""What the column of events has room for in any terminal: no topic and no event is longer."""
+_FURNITURE = 40
+"""Columns that steps, milliseconds and lines take; outcomes and events share the rest."""
+
 
 def play(url: str, password: str, bootstrap: str, console: Console) -> bool:
     """One shopper and the staff, step by step, with the events that Kafka carried."""
-    table = _steps()
+    table = _steps(console.width)
     trouble = ""
     try:
         with Tape(bootstrap) as tape, console.status("the shop is at work …"):
@@ -54,12 +59,12 @@ def replay(url: str, orders: int, concurrency: int, console: Console) -> bool:
     return tally.kept
 
 
-def _steps() -> Table:
+def _steps(width: int) -> Table:
     table = Table(title="One order, from the shelf to the door", show_lines=True)
     table.add_column("step", no_wrap=True)
-    table.add_column("outcome", ratio=2)
-    table.add_column("ms", justify="right")
-    table.add_column("events by Kafka", ratio=2)
+    table.add_column("outcome", overflow="fold")
+    table.add_column("ms", justify="right", no_wrap=True)
+    table.add_column("events by Kafka", width=max(_LONGEST_WORD, (width - _FURNITURE) // 2))
     return table
 
 

@@ -17,6 +17,7 @@ WANTED = ("bananas", "yogurt", "frozen pizza")
 QUANTITIES = (2, 1, 3)
 SHORT = 1
 """How many of the last line are missing when it is picked."""
+STAFF = ("warehouse", "courier", "finance")
 PAYS = "pm_card_visa"
 _SETTLED = ("OrderConfirmed", "OrderRejected")
 _PATIENCE = 20.0
@@ -59,7 +60,7 @@ class Shopper:
         self._tell = tell
         self._story = Story()
         self._rooms = ExitStack()
-        self._colleagues: dict[str, Visitor] = {}
+        self._staff: dict[str, Visitor] = {}
         self._shopper = self._rooms.enter_context(enter())
 
     def play(self) -> None:
@@ -73,6 +74,7 @@ class Shopper:
             self._step("choose a slot", self._choose)
             self._step("order", self._order, "OrderPlaced")
             self._step("watch it become CONFIRMED", self._watch, *_CHECKOUT)
+            self._step("sign the staff in", self._sign_staff_in)
             self._step("start picking", self._start_picking, "OrderPickingStarted")
             self._step(f"pick, {SHORT} short", self._finish_picking, "StockConsumed", "PaymentCaptured", "OrderReady")
             self._step("assign a courier", self._assign, "ShipmentAssigned")
@@ -87,7 +89,7 @@ class Shopper:
         took = time.monotonic() - began
         carried = self._tape.take(self._story.ids, events) if self._story.ids else []
         self._tell(Step(name, outcome, took, carried))
-        if missing := set(events) - {event.name for event in carried}:
+        if missing := self._tape.missing(self._story.ids, events):
             raise Broken(f"{name}: Kafka carried no {', '.join(sorted(missing))}")
 
     # --- the shopper
@@ -161,34 +163,41 @@ class Shopper:
 
     # --- the staff
 
+    def _sign_staff_in(self) -> str:
+        for role in STAFF:
+            visitor = self._rooms.enter_context(self._enter())
+            visitor.sign_in(f"{role}@mercato.example", self._password)
+            self._staff[role] = visitor
+        return ", ".join(STAFF)
+
     def _start_picking(self) -> str:
-        self._staff("warehouse").post(f"/v1/orders/{self._story.order['id']}:startPicking")
+        self._staff["warehouse"].post(f"/v1/orders/{self._story.order['id']}:startPicking")
         return str(self._look("PICKING")["state"])
 
     def _finish_picking(self) -> str:
         *full, short = self._story.order["lines"]
         picked = [{"sku": line["sku"], "pickedQuantity": line["quantity"]} for line in full]
         picked.append({"sku": short["sku"], "pickedQuantity": short["quantity"] - SHORT})
-        self._staff("warehouse").post(f"/v1/orders/{self._story.order['id']}:finishPicking", {"lines": picked})
+        self._staff["warehouse"].post(f"/v1/orders/{self._story.order['id']}:finishPicking", {"lines": picked})
         order = self._look("READY")
         self._story.expected = cents(order["total"]) - SHORT * cents(short["unitPrice"])
         self._same("what was captured", cents(order["capturedTotal"]), self._story.expected)
         return f"{short['title']}: {short['quantity'] - SHORT} of {short['quantity']}"
 
     def _assign(self) -> str:
-        warehouse = self._staff("warehouse")
+        warehouse = self._staff["warehouse"]
         shipment = _until(lambda: self._look("READY").get("shipmentId"), "no shipment was made")
-        courier = self._staff("courier")
+        courier = self._staff["courier"]
         warehouse.post(f"/v1/shipments/{shipment}:assign", {"courierId": courier.get("/v1/users/me")["id"]})
         self._story.ids.add(shipment)
         return courier.name
 
     def _pick_up(self) -> str:
-        self._staff("courier").post(f"/v1/shipments/{self._shipment}:pickUp")
+        self._staff["courier"].post(f"/v1/shipments/{self._shipment}:pickUp")
         return str(self._look("OUT_FOR_DELIVERY")["state"])
 
     def _deliver(self) -> str:
-        self._staff("courier").post(f"/v1/shipments/{self._shipment}:deliver")
+        self._staff["courier"].post(f"/v1/shipments/{self._shipment}:deliver")
         return str(self._look("DELIVERED")["state"])
 
     def _bill(self) -> str:
@@ -197,7 +206,7 @@ class Shopper:
         return f"{shown(payment['captured'])} captured of {shown(payment['authorized'])} by {payment['method']}"
 
     def _books(self) -> str:
-        accounts = self._staff("finance").get("/v1/ledger/accounts", pageSize=200)["accounts"]
+        accounts = self._staff["finance"].get("/v1/ledger/accounts", pageSize=200)["accounts"]
         debits, credits_ = (sum(cents(account[side]) for account in accounts) for side in ("debits", "credits"))
         self._same("the sum of all debits", debits, credits_)
         return f"{debits / 100:,.2f} debited and credited on {len(accounts)} accounts"
@@ -207,14 +216,6 @@ class Shopper:
     @property
     def _shipment(self) -> str:
         return str(self._story.order["shipmentId"])
-
-    def _staff(self, role: str) -> Visitor:
-        """A member of the staff, signed in when first needed."""
-        if role not in self._colleagues:
-            visitor = self._rooms.enter_context(self._enter())
-            visitor.sign_in(f"{role}@mercato.example", self._password)
-            self._colleagues[role] = visitor
-        return self._colleagues[role]
 
     def _look(self, state: str) -> Json:
         """The order as its owner sees it, once it is in a state: what follows from events takes a moment."""

@@ -55,6 +55,7 @@ class Tape:
             }
         )
         self._new: list[Carried] = []
+        self._taken: list[Carried] = []
         self._consumer.assign([self._end(topic, partition) for topic, partition in self._partitions()])
 
     def __enter__(self) -> Self:
@@ -66,15 +67,22 @@ class Tape:
         self._consumer.close()
 
     def take(self, ids: Collection[str], wanted: Collection[str], within: float = _TIMEOUT) -> list[Carried]:
-        """The events about some ids since the last time, once all that are wanted have come, or time is up."""
+        """The events about some ids that came since the last time.
+
+        Listens until all that are wanted have come, now or at any time before, or until time is up.
+        """
         deadline = time.monotonic() + within
-        while True:
-            about = [event for event in self._new if event.ids & set(ids)]
-            missing = set(wanted) - {event.name for event in about}
-            if not missing or time.monotonic() > deadline:
-                self._new = [event for event in self._new if not event.ids & set(ids)]
-                return about
+        self._listen()
+        while self.missing(ids, wanted) and time.monotonic() < deadline:
             self._listen()
+        taken = [event for event in self._new if event.ids & set(ids)]
+        self._new = [event for event in self._new if not event.ids & set(ids)]
+        self._taken += taken
+        return taken
+
+    def missing(self, ids: Collection[str], wanted: Collection[str]) -> set[str]:
+        """Those of the wanted events that never came so far."""
+        return set(wanted) - {event.name for event in (*self._taken, *self._new) if event.ids & set(ids)}
 
     def _listen(self) -> None:
         for message in self._consumer.consume(500, timeout=0.05):

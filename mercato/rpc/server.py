@@ -82,7 +82,8 @@ class Server:
         """Tell whoever asks what there is to call: for development."""
         from grpc_reflection.v1alpha import reflection
 
-        reflection.enable_server_reflection((*self.contracts, reflection.SERVICE_NAME), self._server)
+        started: Any = _Started(self._server)
+        reflection.enable_server_reflection((*self.contracts, reflection.SERVICE_NAME), started)
 
     def leave(self) -> None:
         """Ask callers to go elsewhere; whoever still comes is answered. Channels watch this health."""
@@ -96,6 +97,16 @@ class Server:
         for pool in (self._pool, self._streams, self._refusals):
             pool.shutdown(wait=False)
         return quiet
+
+
+class _Started:
+    """A server that serves already: it takes handlers that look at the name, and no others."""
+
+    def __init__(self, server: grpc.Server) -> None:
+        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
+
+    def add_registered_method_handlers(self, *_: Any) -> None:
+        """Leave it at the generic handlers."""
 
 
 def _serialize(message: Any) -> bytes:

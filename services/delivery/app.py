@@ -2,7 +2,6 @@
 
 from mercato.consumer import Consumer
 from mercato.kafka import topic
-
 from mercato.runtime import Process, Stack, every
 from services.delivery.config import DeliveryConfig
 from services.delivery.consumers import PERSONS, follow_users

@@ -2,9 +2,8 @@
 
 from uuid import UUID
 
-from mercato.consumer import Delivery, Handle, handlers
-
 from mercato.api.user.v1 import user_events_pb2 as users
+from mercato.consumer import Delivery, Handle, handlers
 from services.delivery.store import DeliveryWork
 from services.delivery.usecases import Dispatch
 

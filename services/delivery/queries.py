@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
-from mercato.postgres import Database
 from psycopg.rows import class_row, dict_row
 
 from mercato.errors import NotFound
+from mercato.postgres import Database
 from services.delivery.domain import AddressNotServed, Courier, Slot, SlotClosed, UnknownZone, Zone
 from services.delivery.geometry import Corner, contains
 from services.delivery.rows import Row, shipment_of, slot_of, zone_of

@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
 
-from mercato.postgres import Work
 from psycopg import Connection
 from psycopg.rows import class_row, dict_row, kwargs_row, scalar_row
 
 from mercato.ids import uuid7
+from mercato.postgres import Work
 from services.delivery.domain import CUTOFF, SLOT, Courier, Hold, Hours, SlotClosed, SlotFull, Zone
 from services.delivery.rows import (
     amount,

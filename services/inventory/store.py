@@ -6,10 +6,10 @@ from itertools import groupby
 from typing import Any, LiteralString
 from uuid import UUID
 
-from mercato.postgres import Work
 from psycopg import Connection
 from psycopg.rows import class_row, dict_row, scalar_row
 
+from mercato.postgres import Work
 from services.inventory.domain import (
     LOW_AT,
     Basket,

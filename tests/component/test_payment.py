@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from psycopg.errors import CheckViolation, InsufficientPrivilege
 
+from mercato.api.payment.v1 import payment_events_pb2 as events
 from mercato.api.payment.v1 import payment_pb2 as pb
 from mercato.api.payment.v1.payment_pb2_grpc import PaymentServiceStub
 from mercato.clock import SystemClock
@@ -560,6 +561,21 @@ def test_refunds_go_back_in_parts_until_nothing_is_left(shop: Shop) -> None:
         shop.refund(payment.id, 1)
     assert shop.told(payment.id) == ["Authorized", "Captured", "Refunded", "Refunded"]
     assert shop.booked(payment.id) == {"sales": -1000, "refunds": 1000}
+
+
+def test_events_name_the_order_and_the_amounts_each_with_its_own_version(shop: Shop) -> None:
+    payment = shop.captured(1000)
+    shop.refund(payment.id, 300)
+    shop.refund(payment.id, 200)
+    with shop.database.reading() as connection:
+        rows = connection.execute(
+            "select version, payload from outbox where aggregate_id = %s order by version", [payment.id]
+        ).fetchall()
+    last = events.PaymentRefunded.FromString(rows[-1][1])
+    assert (last.payment_id, last.order_id) == (payment.id, payment.order_id)
+    assert (money_from_pb(last.amount), money_from_pb(last.refunded_total)) == (Money(200, "EUR"), Money(500, "EUR"))
+    assert [version for version, _ in rows] == [2, 3, 4, 5]
+    assert shop.get(payment.id).etag == "5"
 
 
 def test_a_repeated_refund_gives_back_once(shop: Shop) -> None:

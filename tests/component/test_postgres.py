@@ -41,6 +41,16 @@ def add(work: Work | Any, name: str) -> None:
     work.connection.execute("insert into warehouse (id, name) values (%s, '')", [name])
 
 
+def change(database: Database, name: str, *versions: int, fail: bool = False) -> None:
+    """Add a warehouse and publish an event with each version."""
+    with Work(database, "inventory") as work:
+        add(work, name)
+        for version in versions:
+            work.publish(RELEASED, name, version)
+        if fail:
+            raise LookupError
+
+
 def there(database: Database, name: str) -> bool:
     with database.reading() as connection:
         return connection.execute("select from warehouse where id = %s", [name]).rowcount == 1
@@ -71,20 +81,16 @@ def test_a_change_and_its_events_are_committed_together(database: Database) -> N
 
 def test_what_fails_leaves_neither_change_nor_event(database: Database) -> None:
     name = str(uuid7())
-    with pytest.raises(LookupError), Work(database, "inventory") as work:
-        add(work, name)
-        work.publish(RELEASED, name, 1)
-        raise LookupError
+    with pytest.raises(LookupError):
+        change(database, name, 1, fail=True)
     assert not there(database, name)
     assert not waiting(database, name)
 
 
 def test_two_events_with_one_version_are_refused(database: Database) -> None:
     name = str(uuid7())
-    with pytest.raises(psycopg.errors.UniqueViolation), Work(database, "inventory") as work:
-        add(work, name)
-        work.publish(RELEASED, name, 1)
-        work.publish(RELEASED, name, 1)
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        change(database, name, 1, 1)
     assert not there(database, name)
 
 
@@ -94,9 +100,8 @@ def test_a_crash_on_either_side_of_the_commit_leaves_all_or_nothing(
 ) -> None:
     name = str(uuid7())
     arm(f"inventory.{place}=raise", development=True)
-    with pytest.raises(FailpointReached), Work(database, "inventory") as work:
-        add(work, name)
-        work.publish(RELEASED, name, 1)
+    with pytest.raises(FailpointReached):
+        change(database, name, 1)
     assert there(database, name) is is_there
     assert bool(waiting(database, name)) is is_there
 
@@ -136,8 +141,8 @@ def test_a_call_whose_time_is_over_does_not_begin(database: Database) -> None:
 
 
 def test_who_finds_no_free_connection_hears_that_there_is_too_much_to_do(database: Database) -> None:
-    with database.reading(), database.reading(), calling(Call(ends=time.monotonic() + 0.1)), pytest.raises(Overloaded):
-        with database.reading():
+    with database.reading(), database.reading(), calling(Call(ends=time.monotonic() + 0.1)):  # noqa: SIM117
+        with pytest.raises(Overloaded), database.reading():
             raise AssertionError
 
 
@@ -196,9 +201,14 @@ def test_a_connection_that_breaks_within_a_transaction_takes_it_back(
     fresh_database: FreshDatabase, database: Database
 ) -> None:
     name = str(uuid7())
-    with pytest.raises(Unavailable), Work(database, "inventory") as work:
-        add(work, name)
-        with psycopg.connect(fresh_database.url, autocommit=True) as connection:
-            connection.execute("select pg_terminate_backend(%s, 5000)", [work.connection.info.backend_pid])
-        add(work, str(uuid7()))
+
+    def broken() -> None:
+        with Work(database, "inventory") as work:
+            add(work, name)
+            with psycopg.connect(fresh_database.url, autocommit=True) as connection:
+                connection.execute("select pg_terminate_backend(%s, 5000)", [work.connection.info.backend_pid])
+            add(work, str(uuid7()))
+
+    with pytest.raises(Unavailable):
+        broken()
     assert not there(database, name)

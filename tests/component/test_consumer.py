@@ -1,0 +1,385 @@
+"""Consumers between a real Kafka and a real PostgreSQL: every effect once, in order, whatever happens in between."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient
+from google.protobuf.message import Message
+
+from mercato import log
+from mercato.api.inventory.v1.inventory_events_pb2 import StockCommitted, StockReleased
+from mercato.consumer import Consumer, Delivery, Handle, handlers
+from mercato.errors import Unavailable
+from mercato.failpoint import FailpointReached, arm
+from mercato.ids import uuid7
+from mercato.kafka import Kafka, dead_letters
+from mercato.local.server import free_port
+from mercato.outgoing import Outgoing
+from mercato.postgres import Database, Work
+from tests.servers import FreshDatabase
+
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+LONG = 30.0
+
+
+@pytest.fixture(autouse=True)
+def disarmed() -> Iterator[None]:
+    yield
+    arm("", development=True)
+
+
+class Reader:
+    """A consumer of a topic of its own, whose effect is a row for each event."""
+
+    def __init__(self, database: Database, fresh: FreshDatabase, kafka: Kafka) -> None:
+        self.database = database
+        self.fresh = fresh
+        self.kafka = kafka
+        self.topic = f"test.{uuid7()}"
+        self.group = f"group-{uuid7()}"
+        self.bad: set[str] = set()
+        self.troubles: list[Exception] = []
+        self._consumers: list[Consumer[Work]] = []
+        self._producer = kafka.producer()
+        kafka.make([self.topic, dead_letters(self.topic)])
+        with psycopg.connect(fresh.url, autocommit=True) as connection:
+            connection.execute(
+                "create table if not exists catalog.effect (id bigserial, topic text, aggregate text, version bigint,"
+                " request_id text)"
+            )
+
+    def consumer(self, handle: Handle | None = None, kafka: Kafka | None = None) -> Consumer[Work]:
+        """One more member of the group."""
+        handle = handle or handlers({StockReleased: self.released})
+        work = lambda: Work(self.database, "product")  # noqa: E731
+        consumer = Consumer(kafka or self.kafka, work, self.group, [self.topic], handle)
+        self._consumers.append(consumer)
+        return consumer
+
+    def released(self, work: Work, event: StockReleased, delivery: Delivery) -> None:
+        """Note the event, unless something is the matter."""
+        if self.troubles:
+            raise self.troubles.pop()
+        if event.order_id in self.bad:
+            raise ValueError(f"{event.order_id} makes no sense")
+        work.connection.execute(
+            "insert into effect (topic, aggregate, version, request_id) values (%s, %s, %s, %s)",
+            [self.topic, delivery.aggregate_id, delivery.version, log.context().get("request_id", "")],
+        )
+
+    def send(self, aggregate: str, *versions: int, event: Message | None = None) -> None:
+        for version in versions:
+            told = event or StockReleased(reservation_id=aggregate, order_id=f"{aggregate}{version}")
+            row = Outgoing.of(told, self.topic, "inventory", aggregate, version)
+            headers = {"ce_type": row.type, "ce_subject": aggregate, "version": str(version), **row.headers}
+            self.send_raw(aggregate, row.payload, headers)
+        self.arrived()
+
+    def send_raw(self, key: str, value: bytes, headers: dict[str, str]) -> None:
+        self._producer.produce(self.topic, key=key, value=value, headers=[(k, v.encode()) for k, v in headers.items()])
+
+    def arrived(self) -> None:
+        assert self._producer.flush(LONG) == 0
+
+    def effects(self) -> list[tuple[str, int]]:
+        return [(aggregate, version) for aggregate, version, _ in self.rows()]
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        with self.database.reading() as connection:
+            statement = "select aggregate, version, request_id from effect where topic = %s order by id"
+            return connection.execute(statement, [self.topic]).fetchall()
+
+    def parked(self) -> list[tuple[str, int]]:
+        with self.database.reading() as connection:
+            statement = "select aggregate_id, version from parked_event where topic = %s order by id"
+            return connection.execute(statement, [self.topic]).fetchall()
+
+    def lag(self) -> int:
+        """Records that no committed position is behind."""
+        reader = self.kafka.consumer("lag")
+        try:
+            from confluent_kafka import TopicPartition
+
+            ends = [reader.get_watermark_offsets(TopicPartition(self.topic, n), timeout=10)[1] for n in range(6)]
+        finally:
+            reader.close()
+        with self.database.reading() as connection:
+            statement = "select coalesce(sum(next_offset), 0)::int from consumer_position where topic = %s"
+            row = connection.execute(statement, [self.topic]).fetchone()
+        return sum(ends) - (row[0] if row else 0)
+
+    def close(self) -> None:
+        for consumer in self._consumers:
+            consumer.close()
+
+
+@pytest.fixture(scope="module")
+def database(fresh_database: FreshDatabase) -> Iterator[Database]:
+    with fresh_database.of("catalog") as database:
+        yield database
+
+
+@pytest.fixture
+def reader(database: Database, fresh_database: FreshDatabase, kafka: Kafka) -> Iterator[Reader]:
+    reader = Reader(database, fresh_database, kafka)
+    yield reader
+    reader.close()
+
+
+def until(done: Callable[[], object], *consumers: Consumer[Work]) -> None:
+    """Let consumers work until it is done."""
+    deadline = time.monotonic() + LONG
+    while not done():
+        assert time.monotonic() < deadline
+        for consumer in consumers:
+            consumer.run_once(NOON)
+
+
+def settle(reader: Reader, *consumers: Consumer[Work]) -> None:
+    """Let consumers work until everything is read."""
+    joined = lambda: sum(len(each.places) for each in consumers) == 6  # noqa: E731
+    until(joined, *consumers)
+    until(lambda: reader.lag() == 0, *consumers)
+
+
+def test_each_event_has_its_effect_once_and_in_order(reader: Reader) -> None:
+    with log.bound(request_id="r1"):
+        reader.send("a", 1, 2, 3)
+    reader.send("b", 1)
+    settle(reader, reader.consumer())
+    assert [each for each in reader.effects() if each[0] == "a"] == [("a", 1), ("a", 2), ("a", 3)]
+    assert ("b", 1) in reader.effects()
+    assert {(aggregate, request) for aggregate, _, request in reader.rows()} == {("a", "r1"), ("b", "")}
+
+
+def test_an_event_that_comes_again_or_late_has_no_second_effect(reader: Reader) -> None:
+    """What a relay does that died after Kafka's answer, and one that was overtaken."""
+    reader.send("a", 1, 2, 1, 2, 5, 4, 5, 6)
+    settle(reader, reader.consumer())
+    assert reader.effects() == [("a", 1), ("a", 2), ("a", 5), ("a", 6)]
+
+
+def test_the_next_reader_goes_on_where_the_last_one_committed(reader: Reader) -> None:
+    reader.send("a", 1)
+    first = reader.consumer()
+    settle(reader, first)
+    first.close()
+    reader.send("a", 2)
+    seen: list[int] = []
+    handle = lambda _, deliveries: seen.extend(each.version for each in deliveries)  # noqa: E731
+    settle(reader, reader.consumer(handle))
+    assert seen == [2]
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_reader_that_dies_on_either_side_of_its_commit_repeats_nothing(reader: Reader, place: str) -> None:
+    reader.send("a", 1, 2)
+    arm(f"{reader.group}.{place}=raise", development=True)
+    first = reader.consumer()
+    with pytest.raises(FailpointReached):
+        settle(reader, first)
+    first.close()
+    settle(reader, reader.consumer())
+    assert reader.effects() == [("a", 1), ("a", 2)]
+
+
+def test_a_reader_that_lost_its_partition_in_the_middle_changes_nothing(reader: Reader) -> None:
+    """The zombie: paused between reading and committing, while another went on. Its transaction must fail."""
+    overtaken: list[int] = []
+
+    def overtake(work: Work, deliveries: Sequence[Delivery]) -> None:
+        if not overtaken:
+            overtaken.append(1)
+            raise Unavailable("paused here")
+        for each in deliveries:
+            reader.released(work, each.event, each)
+
+    reader.send("a", 1)
+    zombie = reader.consumer(overtake)
+    with pytest.raises(Unavailable):
+        settle(reader, zombie)
+    with psycopg.connect(reader.fresh.url, autocommit=True) as connection:  # the other one
+        connection.execute("set search_path = catalog")
+        connection.execute("insert into effect (topic, aggregate, version) values (%s, 'a', 1)", [reader.topic])
+        connection.execute(
+            "update consumer_position set next_offset = 1 where topic = %s and next_offset = 0 and partition = %s",
+            [reader.topic, partition_of(zombie)],
+        )
+    reader.send("a", 2)
+    settle(reader, zombie)
+    assert reader.effects() == [("a", 1), ("a", 2)]
+
+
+def partition_of(consumer: Consumer[Work]) -> int:
+    """Where the aggregate `a` lies: librdkafka's consistent partitioner puts it there."""
+    from zlib import crc32
+
+    assert consumer.places
+    return crc32(b"a") % 6
+
+
+def test_a_transient_failure_is_tried_again_for_ever_and_nothing_overtakes(reader: Reader) -> None:
+    reader.send("a", 1, 2)
+    reader.troubles += [Unavailable("the database is away")] * 5
+    consumer, failures = reader.consumer(), 0
+    while not reader.effects():
+        try:
+            consumer.run_once(NOON)
+        except Unavailable:
+            failures += 1
+    settle(reader, consumer)
+    assert failures == 5
+    assert reader.effects() == [("a", 1), ("a", 2)]
+    assert reader.parked() == []
+
+
+def test_a_poisoned_event_is_parked_with_the_later_ones_of_its_key_and_all_others_flow(reader: Reader) -> None:
+    reader.bad.add("a2")
+    reader.send("a", 1, 2, 3)
+    reader.send("b", 1, 2)
+    consumer = reader.consumer()
+    settle(reader, consumer)
+    reader.send("a", 4)
+    reader.send("b", 3)
+    settle(reader, consumer)
+    assert [each for each in reader.effects() if each[0] == "a"] == [("a", 1)]
+    assert [each for each in reader.effects() if each[0] == "b"] == [("b", 1), ("b", 2), ("b", 3)]
+    assert reader.parked() == [("a", 2), ("a", 3), ("a", 4)]
+
+
+def test_a_poisoned_event_is_told_on_the_dead_letter_topic_as_it_came(reader: Reader) -> None:
+    reader.bad.add("a1")
+    reader.send("a", 1)
+    settle(reader, reader.consumer())
+    with reader.database.reading() as connection:
+        row = connection.execute(
+            "select payload, headers from outbox where topic = %s", [dead_letters(reader.topic)]
+        ).fetchone()
+    assert row
+    assert StockReleased.FromString(row[0]).order_id == "a1"
+    assert row[1]["dlq_reason"] == "ValueError: a1 makes no sense"
+    assert row[1]["dlq_consumer"] == reader.group
+    assert (row[1]["ce_subject"], row[1]["version"]) == ("a", "1")
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [
+        (b"\xff\xff\xff", {"ce_type": "mercato.api.inventory.v1.StockReleased", "ce_subject": "a", "version": "1"}),
+        (b"", {"ce_type": "mercato.api.inventory.v1.StockReleased"}),
+        (b"", {"ce_type": "mercato.api.inventory.v1.StockReleased", "ce_subject": "a", "version": "-1"}),
+        (b"\x00junk\x00", {}),
+    ],
+)
+def test_a_record_that_is_no_event_stops_nothing(reader: Reader, value: bytes, headers: dict[str, str]) -> None:
+    reader.send_raw("a\0b", value, headers)
+    reader.send("b", 1)
+    settle(reader, reader.consumer())
+    assert reader.effects() == [("b", 1)]
+    assert len(reader.parked()) == 1
+
+
+def test_types_that_nobody_here_knows_are_passed_over(reader: Reader) -> None:
+    reader.send("a", 1, event=StockCommitted(order_id="o"))
+    reader.send_raw("a", b"from the future", {"ce_type": "mercato.api.v99.Dreamt", "ce_subject": "a", "version": "2"})
+    reader.send("a", 3)
+    settle(reader, reader.consumer())
+    assert reader.effects() == [("a", 3)]
+    assert reader.parked() == []
+
+
+def test_a_topic_that_was_made_again_is_read_from_its_beginning_without_second_effects(reader: Reader) -> None:
+    reader.send("a", 1, 2)
+    first = reader.consumer()
+    settle(reader, first)
+    first.close()
+    admin = AdminClient({"bootstrap.servers": reader.kafka.bootstrap})
+    admin.delete_topics([reader.topic])[reader.topic].result(LONG)
+    reader.kafka.forget()
+    remade(reader)
+    reader.send("a", 1, 2, 3)
+    second = reader.consumer()
+    until(lambda: len(reader.effects()) == 3, second)
+    assert reader.effects() == [("a", 1), ("a", 2), ("a", 3)]
+
+
+def remade(reader: Reader) -> None:
+    """Wait until the broker has forgotten the old topic and made the new one."""
+    deadline = time.monotonic() + LONG
+    while time.monotonic() < deadline:
+        reader.kafka.forget()
+        reader.kafka.make([reader.topic])
+        try:
+            reader.kafka.topic_ids([reader.topic])
+        except Unavailable:
+            continue
+        return
+
+
+def test_two_readers_share_the_partitions_and_one_goes_on_alone(reader: Reader) -> None:
+    one, other = reader.consumer(), reader.consumer()
+    until(lambda: len(one.places) == 6, one)
+    until(lambda: len(one.places) == len(other.places) == 3, one, other)
+    for number in range(40):
+        reader.send(f"a{number}", 1)
+    settle(reader, one, other)
+    one.close()
+    for number in range(40):
+        reader.send(f"a{number}", 2)
+    settle(reader, other)
+    assert sorted(reader.effects()) == sorted((f"a{number}", version) for number in range(40) for version in (1, 2))
+
+
+def test_a_reader_without_a_database_position_waits_for_the_database(reader: Reader) -> None:
+    """The database is away while partitions are assigned."""
+    reader.send("a", 1)
+    away = [Unavailable("away")] * 2
+
+    class Flaky(Work):
+        def opened(self) -> None:
+            if away:
+                raise away.pop()
+
+    handle = handlers({StockReleased: reader.released})
+    consumer = Consumer(reader.kafka, lambda: Flaky(reader.database, "product"), reader.group, [reader.topic], handle)
+    failures = 0
+    while not reader.effects():
+        try:
+            consumer.run_once(NOON)
+        except Unavailable:
+            failures += 1
+    consumer.close()
+    assert failures == 2
+    assert reader.effects() == [("a", 1)]
+
+
+def test_without_kafka_a_reader_says_so_and_lives(reader: Reader) -> None:
+    consumer = reader.consumer(kafka=Kafka(f"127.0.0.1:{free_port()}", patience=0.3))
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            consumer.run_once(NOON)
+
+
+def test_an_idle_round_is_short_and_says_so(reader: Reader) -> None:
+    consumer = reader.consumer()
+    until(lambda: len(consumer.places) == 6, consumer)
+    began = time.monotonic()
+    assert not consumer.run_once(NOON + timedelta(hours=1))
+    assert time.monotonic() - began < 1
+
+
+def test_a_batch_of_many_events_is_few_transactions(reader: Reader) -> None:
+    batches: list[int] = []
+    for number in range(1000):
+        told = Outgoing.of(StockReleased(), reader.topic, "inventory", f"a{number}", 1)
+        headers = {"ce_type": told.type, "ce_subject": told.aggregate_id, "version": "1"}
+        reader.send_raw(told.aggregate_id, told.payload, headers)
+    reader.arrived()
+    handle = lambda _, deliveries: batches.append(len(deliveries))  # noqa: E731
+    settle(reader, reader.consumer(handle))
+    assert sum(batches) == 1000
+    assert len(batches) < 100
