@@ -22,7 +22,7 @@ from mercato import log
 from mercato.bookkeeping import Bookkeeping, LostPartition, Place, Places
 from mercato.delivery import Delivery, Record, Undecodable, record_of
 from mercato.errors import Cancelled, Conflict, DeadlineExceeded, Unavailable
-from mercato.failpoint import failpoint
+from mercato.failpoint import FailpointReached, failpoint
 from mercato.kafka import Kafka, KafkaConsumer, dead_letters
 from mercato.postgres import Work
 from mercato.telemetry import Counter
@@ -37,7 +37,10 @@ BATCH = 500
 WAIT = 0.1  # seconds that a round waits for the first record
 ATTEMPTS = 3
 HINT = timedelta(seconds=1)
-TRANSIENT = (Unavailable, DeadlineExceeded, Cancelled, Conflict, KafkaException, ConnectionError, TimeoutError)
+TRANSIENT = (
+    *(Unavailable, DeadlineExceeded, Cancelled, Conflict),
+    *(KafkaException, ConnectionError, TimeoutError, FailpointReached),
+)
 
 APPLIED = Counter("mercato_consumer_applied", "Events whose effect was committed.", ("consumer",))
 PARKED = Counter("mercato_consumer_parked", "Events that could not be applied.", ("consumer",))

@@ -93,7 +93,7 @@ def wire(config: OrderConfig, database: Database, clock: Clock, tokens: PageToke
 
 def build(config: OrderConfig, stack: Stack) -> Process:
     """Wire the order service."""
-    database = stack.database("orders", size=16)
+    database = stack.database("orders", size=12)
     asked = Neighbourhood(
         products=GrpcProducts(stack.stub(ProductServiceStub)),
         users=GrpcUsers(stack.stub(UserServiceStub)),

@@ -61,7 +61,6 @@ class ProcessManager:
         checkout: Checkout,
         fulfilment: Fulfilment,
         pace: Pace,
-        wake: threading.Event | None = None,
     ) -> None:
         self._changes = changes
         self._work = work
@@ -71,7 +70,7 @@ class ProcessManager:
         self._lanes = threading.Semaphore(pace.at_once)
         self._lock = threading.Lock()
         self._at_work = 0
-        self.wake = wake or threading.Event()
+        self.wake = threading.Event()
 
     @contextmanager
     def lane(self) -> Iterator[timedelta]:

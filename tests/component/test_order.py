@@ -19,6 +19,7 @@ from mercato.postgres import Database
 from mercato.rpc import Principal
 from mercato.testing import a_customer, a_guest, serve, staff
 from mercato.wire import money_to_pb
+from services.order.cart import CartLine
 from services.order.personal import Place
 from tests.component.order_shop import Shop, state
 
@@ -259,8 +260,9 @@ def test_what_is_not_sold_does_not_go_into_a_cart(desk: Desk) -> None:
 
 def test_a_cart_has_a_hundred_lines(desk: Desk) -> None:
     desk.shop.products.prices |= {f"s{number}": Money(100, "USD") for number in range(101)}
-    for number in range(100):
-        put(desk.customer, f"s{number}", 1)
+    lines = [CartLine(f"s{number}", 1, "", Money(100, "USD")) for number in range(100)]
+    with desk.shop.work() as work:
+        work.carts.put(desk.shop.customer.subject, lines)
     assert reason_of(lambda: put(desk.customer, "s100", 1)) == "CART_FULL"
     assert len(put(desk.customer, "s99", 2).lines) == 100
 

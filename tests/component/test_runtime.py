@@ -62,9 +62,10 @@ class Bakery:
 
     def ended(self) -> int:
         """Wait for the end; the exit status."""
-        out, _ = self.process.communicate(timeout=LONG)
-        self.lines += [json.loads(line) for line in out.splitlines()]
-        return self.process.returncode
+        assert self.process.stdout
+        # Not by communicate(): it passes by what the reader above has already taken from the pipe.
+        self.lines += [json.loads(line) for line in self.process.stdout]
+        return self.process.wait(timeout=LONG)
 
     def events(self) -> list[str]:
         """What the log tells."""
