@@ -25,6 +25,7 @@ from psycopg.rows import class_row
 from mercato import log
 from mercato.errors import Unavailable
 from mercato.failpoint import failpoint
+from mercato.idempotency import FORGET
 from mercato.kafka import Kafka
 from mercato.outgoing import BUCKETS
 from mercato.sqlstate import translated
@@ -172,8 +173,10 @@ class OutboxRelay:
             self._house_due = now + KEEP_HOUSE
             try:
                 connection.execute("select keep_journal_days(%s)", [DAYS_AHEAD])
+                connection.execute(FORGET)
             except psycopg.DatabaseError as error:
-                _log.warning("outbox.no_partitions", problem=str(error))  # rows go to the one for the rest
+                # Rows go to the partition for the rest, keys are remembered for longer: nothing to stop for.
+                _log.warning("outbox.house_not_kept", problem=str(error))
 
     def _read(self, connection: Connection[Any]) -> list[Row]:
         if not self.buckets:

@@ -1,5 +1,6 @@
 """The writing side of the outbox: events become rows in the transaction of what they tell."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -8,16 +9,17 @@ from zlib import crc32
 
 from google.protobuf.message import Message
 from psycopg import Connection
-from psycopg.types.json import Jsonb
 
 from mercato import log
 from mercato.ids import uuid7
 
 BUCKETS = 16
+# Rows travel as one JSON text: made and read by C on both sides, a fifth of what arrays of their columns cost.
 INSERT: LiteralString = """
     insert into outbox (bucket, topic, aggregate_id, version, event_id, type, payload, headers)
     select bucket, topic, aggregate_id, version, event_id, type, payload, headers
-    from unnest(%s::smallint[], %s::text[], %s::text[], %s::bigint[], %s::uuid[], %s::text[], %s::bytea[], %s::jsonb[])
+    from rows from (json_to_recordset(%s::json) as (bucket smallint, topic text, aggregate_id text, version bigint,
+                                                    event_id uuid, type text, payload bytea, headers jsonb))
         with ordinality as new (bucket, topic, aggregate_id, version, event_id, type, payload, headers, n)
     order by n"""
 
@@ -35,10 +37,18 @@ class Outgoing:
     headers: Mapping[str, str]
 
     @property
-    def columns(self) -> tuple[object, ...]:
-        """Its columns, as the statement names them."""
-        told = (self.topic, self.aggregate_id, self.version, self.id, self.type, self.payload)
-        return (*told, Jsonb(dict(self.headers)))
+    def columns(self) -> dict[str, object]:
+        """Its columns, as JSON holds them."""
+        return {
+            "bucket": bucket(self.aggregate_id),
+            "topic": self.topic,
+            "aggregate_id": self.aggregate_id,
+            "version": self.version,
+            "event_id": str(self.id),
+            "type": self.type,
+            "payload": "\\x" + self.payload.hex(),
+            "headers": dict(self.headers),
+        }
 
     @classmethod
     def of(cls, event: Message, topic: str, service: str, aggregate_id: str, version: int) -> "Outgoing":
@@ -58,5 +68,4 @@ def bucket(aggregate_id: str) -> int:
 def insert(connection: Connection[Any], outgoing: Sequence[Outgoing]) -> None:
     """Write records to the outbox, in their order, by one statement."""
     if outgoing:
-        rows = [(bucket(each.aggregate_id), *each.columns) for each in outgoing]
-        connection.execute(INSERT, [list(column) for column in zip(*rows, strict=True)])
+        connection.execute(INSERT, [json.dumps([each.columns for each in outgoing])])

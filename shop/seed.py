@@ -30,7 +30,7 @@ from shop.progress import Advance, Stages
 
 S = TypeVar("S")
 
-ROWS_AT_ONCE = 500
+ROWS_AT_ONCE = 1000
 LINES_AT_ONCE = 5000
 PATIENCE = 60.0
 """Seconds that a consignment of thousands of lines may take."""
@@ -57,6 +57,11 @@ class Seeded:
     def changed(self) -> bool:
         """Whether anything is new since the last time."""
         return bool(self.created or self.updated or self.stocked or self.couriers)
+
+    def __str__(self) -> str:
+        lines = self.stocked.total()
+        products = f"products: {self.created:,} new, {self.updated:,} changed, {self.unchanged:,} as they were"
+        return f"{products}; stock: {lines:,} lines booked; couriers: {self.couriers} new"
 
 
 class Stubs(Protocol):

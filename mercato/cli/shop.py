@@ -21,6 +21,7 @@ def seed_shop(here: Mesh) -> None:
         channels.close()
     for line in seeded.dirt:
         stages.say(f"  {line}")
+    stages.say(str(seeded))
     here.keep_seeded(password)
 
 

@@ -33,12 +33,16 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What is run. With two slots a restart starts the new process before it drains the old one."""
+    """What is run. With two slots a restart starts the new process before it drains the old one.
+
+    It starts when what it needs is ready. What it only calls may come later, but stops later, too.
+    """
 
     name: str
     command: Callable[[], list[str]] | None  # None: a server that is not ours
     slots: tuple[Slot, ...]
     needs: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
     prepare: Callable[[], None] = nothing
     step: bool = False  # something that is done once at each start, not a process that stays
     code: bool = True  # restarted when the code changes

@@ -30,7 +30,10 @@ def _files(project: Path, names: Iterable[str]) -> Iterator[Path]:
     for name in names:
         top = project / name
         found = top.rglob("*") if top.is_dir() else (top,)
-        yield from sorted(path for path in found if path.is_file() and path.suffix not in (".pyc", ".lock.tmp"))
+        # What lies in __pycache__ comes and goes while processes start.
+        yield from sorted(
+            path for path in found if path.parent.name != "__pycache__" and path.suffix != ".lock.tmp" and path.is_file()
+        )
 
 
 def _hash(paths: Iterable[Path], text: str = "") -> str:

@@ -153,10 +153,10 @@ class Supervisor:
             await asyncio.gather(*(keeper.stop(within=max(left, LEAST_GRACE)) for keeper in wave))
 
     def _waves(self, keepers: Iterable[Keeper]) -> list[list[Keeper]]:
-        """The keepers in layers: each needs only what stands in earlier ones."""
+        """The keepers in layers: each needs and calls only what stands in earlier ones."""
         left, waves = {keeper.part.name: keeper for keeper in keepers}, []
         while left:
-            wave = [keeper for keeper in left.values() if not left.keys() & set(keeper.part.needs)]
+            wave = [keeper for keeper in left.values() if not left.keys() & {*keeper.part.needs, *keeper.part.calls}]
             waves.append(wave)
             for keeper in wave:
                 del left[keeper.part.name]

@@ -20,18 +20,17 @@ SERVERS = ("postgres", "valkey", "kafka")
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A gRPC service: its schema, and the services that it calls."""
+    """A gRPC service: its schema, and what it calls."""
 
     name: str
     schema: str
     calls: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
 
 
 SERVICES = (
     Service("product", "catalog"),
     Service("inventory", "inventory"),
-    Service("payment", "payments", needs=("simulator",)),
+    Service("payment", "payments", calls=("simulator",)),
     Service("delivery", "delivery"),
     Service("user", "users", calls=("delivery",)),
     Service("order", "orders", calls=("product", "inventory", "payment", "delivery", "user")),
@@ -97,8 +96,7 @@ class Table:
         for service in SERVICES:
             for copy in self._copies(service.name):
                 slots = tuple(self._slot(service, copy, letter) for letter in "ab")
-                needs = ("valkey", "setup", *service.needs, *service.calls)
-                yield Part(copy, _python(f"services.{service.name}"), slots, needs=needs)
+                yield Part(copy, _python(f"services.{service.name}"), slots, ("valkey", "setup"), service.calls)
 
     def gateway(self) -> Part:
         """The one door."""
@@ -111,7 +109,7 @@ class Table:
             "MERCATO_KAFKA_BOOTSTRAP": self._bootstrap,
         }
         slot = Slot(address, partial(answers_http, address, "/readyz"), environment)
-        return Part("gateway", _python("gateway"), (slot,), needs=tuple(each.name for each in SERVICES))
+        return Part("gateway", _python("gateway"), (slot,), ("valkey", "setup"), tuple(each.name for each in SERVICES))
 
     def targets(self) -> dict[str, str]:
         """Where each service listens, in the words of a gRPC channel: both ports of every copy.
@@ -151,7 +149,7 @@ class Table:
 
     def _targets(self, names: Iterable[str]) -> dict[str, str]:
         targets = self.targets()
-        return {f"MERCATO_TARGET_{name.upper()}": targets[name] for name in names}
+        return {f"MERCATO_TARGET_{name.upper()}": targets[name] for name in names if name in targets}
 
     def _copies(self, name: str) -> list[str]:
         return [name, *(f"{name}-{number}" for number in range(2, self._settings.copies.get(name, 1) + 1))]

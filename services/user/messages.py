@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 from google.type import latlng_pb2
@@ -15,6 +16,7 @@ from services.user.domain import Address, Identity, Session, User
 
 _TEXTS = ("label", "recipient", "line1", "line2", "postal_code", "city", "country_code", "phone")
 _CHANGEABLE = frozenset({*_TEXTS, "location"})
+_NOT_YET = datetime.fromtimestamp(0, UTC)  # the database says when
 
 
 def user_to_pb(user: User) -> pb.User:
@@ -63,8 +65,7 @@ def address_to_pb(address: Address) -> pb.Address:
 
 
 def new_address(user_id: UUID, given: pb.Address) -> Address:
-    """The address that a request describes, without a zone yet."""
-    created = given.create_time.ToDatetime()
+    """The address that a request describes, without a zone or times yet."""
     latitude, longitude = _place(given)
     return Address(
         id=uuid7(),
@@ -73,8 +74,8 @@ def new_address(user_id: UUID, given: pb.Address) -> Address:
         longitude=longitude,
         zone_id="",
         version=1,
-        create_time=created,
-        update_time=created,
+        create_time=_NOT_YET,
+        update_time=_NOT_YET,
         **{name: getattr(given, name) for name in _TEXTS},
     )
 

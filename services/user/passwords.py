@@ -35,12 +35,12 @@ class Passwords:
 
     def hash(self, password: str) -> str:
         """The hash of a password, whatever it is worth. Overloaded."""
-        with self._turn():
+        with self.turn():
             return self._argon2.hash(password)
 
     def match(self, password: str, known: str | None) -> bool:
         """Whether the password is the one behind the hash; without a hash, False after the same time. Overloaded."""
-        with self._turn():
+        with self.turn():
             try:
                 self._argon2.verify(known or self._nobodys, password)
             except (VerifyMismatchError, InvalidHashError):
@@ -51,11 +51,12 @@ class Passwords:
         """Whether the hash was made with other parameters than today's."""
         return self._argon2.check_needs_rehash(known)
 
-    def _turn(self) -> "_Turn":
-        return _Turn(self._room, self._working)
+    def turn(self) -> "Turn":
+        """The right to hash, while the block lasts. Overloaded if too many wait for it."""
+        return Turn(self._room, self._working)
 
 
-class _Turn:
+class Turn:
     """A place in the queue, then a hasher."""
 
     def __init__(self, room: BoundedSemaphore, working: Semaphore) -> None:

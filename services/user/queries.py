@@ -46,13 +46,13 @@ class UserQueries:
         raise NotFound
 
     def users(self, email: str, role: str, after: Sequence[str], most: int) -> list[User]:
-        """Accounts by e-mail, after one of them."""
+        """Accounts, the newest first, after one of them. An id is all that a page token may tell of a person."""
         statement: LiteralString = f"""
             select {USER} from users
             where state = 'ACTIVE' and (%(email)s = '' or lower(email) = lower(%(email)s))
               and (%(role)s = '' or %(role)s = any(roles))
-              and (%(after)s::text is null or lower(email) > %(after)s)
-            order by lower(email) limit %(most)s"""
+              and (%(after)s::uuid is null or id < %(after)s::uuid)
+            order by id desc limit %(most)s"""
         values = {"email": email, "role": role, "after": after[0] if after else None, "most": most}
         with self._database.reading() as connection, connection.cursor(row_factory=kwargs_row(user_of)) as cursor:
             return cursor.execute(statement, values).fetchall()

@@ -90,7 +90,7 @@ class UserServicer:
     def ListUsers(self, request: pb.ListUsersRequest, context: ServicerContext) -> pb.ListUsersResponse:
         page = self._pages.page(request)
         users = page.of(
-            self._queries.users(request.email, request.role, page.after, page.most), lambda last: (last.email.lower(),)
+            self._queries.users(request.email, request.role, page.after, page.most), lambda last: (str(last.id),)
         )
         listed = [messages.user_to_pb(_shown(each)) for each in users.items]
         return pb.ListUsersResponse(users=listed, next_page_token=users.next_page_token)

@@ -39,7 +39,14 @@ class Users:
 
     def lock(self, user_id: UUID) -> User:
         """The account, which nobody else changes until this transaction ends. NotFound if it is not in use."""
-        statement: LiteralString = f"select {USER} from users where id = %s and state = 'ACTIVE' for update"
+        user = self.lock_even_erased(user_id)
+        if user.state is UserState.ERASED:
+            raise NotFound
+        return user
+
+    def lock_even_erased(self, user_id: UUID) -> User:
+        """The same, in use or not."""
+        statement: LiteralString = f"select {USER} from users where id = %s for update"
         with self._connection.cursor(row_factory=kwargs_row(user_of)) as cursor:
             return _found(cursor.execute(statement, [user_id]).fetchone())
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
+from mercato.errors import NotFound
 from mercato.etag import require_etag
 from mercato.idempotency import Key
 from mercato.ids import uuid7
@@ -17,6 +18,7 @@ from services.user.domain import (
     MOST_ADDRESSES,
     Address,
     Credentials,
+    EmailTaken,
     InvalidCredentials,
     OpenOrders,
     OwnRoles,
@@ -24,6 +26,7 @@ from services.user.domain import (
     Session,
     TooManyAddresses,
     User,
+    UserState,
 )
 from services.user.passwords import Passwords
 from services.user.store import UserWork
@@ -59,9 +62,7 @@ class Accounts:
         """Open a shopper's account. EmailTaken, PasswordTooCommon."""
         password_hash = self._passwords.choose(password, "password")
         with self._work() as work:
-            user = work.users.add(uuid7(), email, password_hash, display_name, ["customer"])
-            work.publish(messages.registered(user), str(user.id), user.version)
-        return user
+            return self._open(work, email, password_hash, display_name, "customer")
 
     def update_user(self, user_id: UUID, etag: str, display_name: str | None) -> User:
         """Change a profile; None leaves the name as it is."""
@@ -77,10 +78,13 @@ class Accounts:
 
     def change_password(self, user_id: UUID, session_id: UUID, old: str, new: str, key: Key | None) -> User:
         """Replace the password and end every session but this one. InvalidCredentials, PasswordTooCommon."""
-        if repeated := self._repeated(user_id, key):
-            return repeated
+        try:
+            checked = self._check(user_id, old)
+        except InvalidCredentials:
+            if repeated := self._repeated(user_id, key):
+                return repeated
+            raise
         # Hashing is slow, so it is done before the account is locked; that the old one still holds is checked after.
-        checked = self._check(user_id, old)
         password_hash = self._passwords.choose(new, "newPassword")
         with self._work() as work:
             if work.idempotency.find(key):
@@ -88,12 +92,8 @@ class Accounts:
             held = work.users.credentials_of(user_id)
             if held is None or held.password_hash != checked.password_hash:
                 raise InvalidCredentials
-            work.users.set_password(user_id, password_hash)
-            user = held.user.touched()
-            work.users.save(user)
-            ended = work.sessions.end_all(user_id, except_for=session_id)
+            user, ended = _with_password(work, held.user, password_hash, except_for=session_id)
             work.idempotency.made(key, str(user_id))
-            work.publish(messages.updated(user), str(user.id), user.version)
         self._copies.drop(ended)
         return user
 
@@ -114,21 +114,16 @@ class Accounts:
         if str(user_id) == by:
             raise OwnRoles
         with self._work() as work:
-            before = work.users.lock(user_id)
-            user = before.with_roles(roles)
-            if user.roles == before.roles:
-                return before
-            work.users.save(user)
-            stale = work.sessions.hashes(user_id)
-            work.sessions.copies_are_stale(stale)
-            work.publish(messages.roles_changed(user), str(user.id), user.version)
+            user, stale = _with_roles(work, work.users.lock(user_id), roles)
         self._copies.drop(stale)
         return user
 
     def erase_user(self, user_id: UUID) -> None:
-        """Forget a person, whose orders must all be over. OpenOrders."""
+        """Forget a person, whose orders must all be over. Again: nothing changes. OpenOrders."""
         with self._work() as work:
-            user = work.users.lock(user_id)
+            user = work.users.lock_even_erased(user_id)
+            if user.state is UserState.ERASED:
+                return
             if count := work.users.open_orders(user_id):
                 raise OpenOrders(count)
             user = user.erased()
@@ -139,35 +134,60 @@ class Accounts:
         self._copies.drop(ended)
 
     def put_account(self, email: str, password: str, display_name: str, roles: Iterable[str]) -> User:
-        """Make sure that there is an account with this e-mail, password, name and roles."""
+        """Make sure that there is an account with this e-mail, password and roles. A new one gets the name."""
+        given = tuple(roles)
         with self._work() as work:
             held = work.users.credentials(email)
-        matches = self._passwords.match(password, held.password_hash if held else None)
-        if held and matches and held.user.with_roles(roles).roles == held.user.roles:
-            return held.user
-        password_hash = self._passwords.choose(password, "password")
-        with self._work() as work:
-            return self._put(work, work.users.credentials(email), email, password_hash, display_name, tuple(roles))
-
-    def _put(
-        self,
-        work: UserWork,
-        held: Credentials | None,
-        email: str,
-        password_hash: str,
-        name: str,
-        roles: tuple[str, ...],
-    ) -> User:
-        if held is None:
-            user = work.users.add(uuid7(), email, password_hash, name, roles)
-            work.publish(messages.registered(user), str(user.id), user.version)
-        else:
-            user = held.user.renamed(name)
-            work.users.set_password(user.id, password_hash)
-        user = user.with_roles(roles)
-        work.users.save(user)
-        work.publish(messages.roles_changed(user), str(user.id), user.version)
+        fits = self._passwords.match(password, held.password_hash if held else None)
+        password_hash = held.password_hash if held and fits else self._passwords.choose(password, "password")
+        try:
+            with self._work() as work:
+                opened = held.user.id if held else self._open(work, email, password_hash, display_name).id
+                user, stale = _put(work, opened, password_hash, given)
+        except EmailTaken:  # by the same request at the same time
+            return self.put_account(email, password, display_name, given)
+        self._copies.drop(stale)
         return user
+
+    def _open(self, work: UserWork, email: str, password_hash: str, display_name: str, *roles: str) -> User:
+        user = work.users.add(uuid7(), email, password_hash, display_name, roles)
+        work.publish(messages.registered(user), str(user.id), user.version)
+        return user
+
+
+def _put(work: UserWork, user_id: UUID, password_hash: str, roles: Iterable[str]) -> tuple[User, list[str]]:
+    held = work.users.credentials_of(user_id)
+    if held is None:
+        raise NotFound
+    user, ended = held.user, list[str]()
+    if held.password_hash != password_hash:
+        user, ended = _with_password(work, user, password_hash)
+    user, stale = _with_roles(work, user, roles)
+    return user, [*ended, *stale]
+
+
+def _with_password(
+    work: UserWork, before: User, password_hash: str, except_for: UUID | None = None
+) -> tuple[User, list[str]]:
+    """The user under a new password, and the sessions of the old one, which end."""
+    user = before.touched()
+    work.users.set_password(user.id, password_hash)
+    work.users.save(user)
+    ended = work.sessions.end_all(user.id, except_for)
+    work.publish(messages.updated(user), str(user.id), user.version)
+    return user, ended
+
+
+def _with_roles(work: UserWork, before: User, roles: Iterable[str]) -> tuple[User, list[str]]:
+    """The user with these roles, and the sessions whose copies tell of others."""
+    user = before.with_roles(roles)
+    if user.roles == before.roles:
+        return before, []
+    work.users.save(user)
+    stale = work.sessions.hashes(user.id)
+    work.sessions.copies_are_stale(stale)
+    work.publish(messages.roles_changed(user), str(user.id), user.version)
+    return user, stale
 
 
 class SignIns:
@@ -185,18 +205,23 @@ class SignIns:
             held = work.users.credentials(email)
         if not self._passwords.match(password, held.password_hash if held else None) or held is None:
             raise InvalidCredentials("the e-mail or the password is wrong")
-        if self._passwords.outdated(held.password_hash):
-            self._rehash(held.user, password)
+        outdated = self._passwords.outdated(held.password_hash)
+        password_hash = self._passwords.hash(password) if outdated else held.password_hash
+        # The password may have been changed meanwhile: a session of the old one must not begin, nor the old one return.
+        return self._begin(held, password_hash, guest_id) or self.sign_in(email, password, guest_id)
+
+    def _begin(self, checked: Credentials, password_hash: str, guest_id: UUID | None) -> SignedIn | None:
+        """A user's session, and their password's newest hash; None if the password is no longer what was checked."""
         token, token_hash = new_token()
         with self._work() as work:
-            user = work.users.lock(held.user.id)
+            held = work.users.credentials_of(checked.user.id)
+            if held is None or held.password_hash != checked.password_hash:
+                return None
+            user = held.user
+            if password_hash != held.password_hash:
+                work.users.set_password(user.id, password_hash)
             session = work.sessions.add(uuid7(), token_hash, user.id, guest=False, guest_id=guest_id, lasts=self._lasts)
         return SignedIn(token, session, user)
-
-    def _rehash(self, user: User, password: str) -> None:
-        password_hash = self._passwords.hash(password)
-        with self._work() as work:
-            work.users.set_password(user.id, password_hash)
 
     def start_guest_session(self) -> SignedIn:
         """Begin a session without an account."""
@@ -254,14 +279,13 @@ class AddressBook:
         """Change an address; a new place may be in another zone."""
         with self._work() as work:
             before = work.addresses.get(address_id, user_id)
+        require_etag(etag, before.version)
         changed = change(before)
         # The zone is asked for before the row is locked; the etag shows whether the row is still the same.
         located = changed if changed.place == before.place else self._located(changed)
         with self._work() as work:
             held = work.addresses.lock(address_id, user_id)
             require_etag(etag, held.version)
-            if held.version != before.version:
-                require_etag(str(before.version), held.version)
             return work.addresses.put(replace(located.complete(), version=held.version + 1))
 
     def delete_address(self, address_id: UUID, user_id: UUID) -> None:

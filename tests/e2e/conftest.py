@@ -1,0 +1,27 @@
+"""The whole mesh, started once for all tests of the folder, with a small shop in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from mercato.local.mesh import Mesh
+from tests.e2e.town import Shop
+
+ENVIRONMENT = {"MERCATO_PORT": "0", "MERCATO_COPIES": "order=2"}
+"""Two order services: what one of them leaves undone when it dies, the other one does."""
+
+
+@pytest.fixture(scope="session")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """Every process of the mesh, on free ports."""
+    with Mesh(tmp_path_factory.mktemp("mesh"), environment=ENVIRONMENT, follow=True) as mesh:
+        yield mesh
+
+
+@pytest.fixture(scope="session")
+def shop(mesh: Mesh) -> Iterator[Shop]:
+    """A shop with a town, some products and its staff."""
+    with Shop(mesh) as shop:
+        yield shop

@@ -1,0 +1,63 @@
+"""What Kafka holds: every record of every public topic, read without a group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, Message, TopicPartition
+
+TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as it lies there."""
+
+    topic: str
+    key: str
+    headers: dict[str, str]
+    value: bytes
+
+    @property
+    def type(self) -> str:
+        """The event's name."""
+        return self.headers.get("ce_type", "").rpartition(".")[2]
+
+
+def records(bootstrap: str, service: str = "") -> list[Record]:
+    """All records of a service, or of all; those of one key in their order."""
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": "tests", "enable.auto.commit": False, "enable.partition.eof": True}
+    )
+    try:
+        return [_record(message) for message in _read(consumer, f"mercato.{service}")]
+    finally:
+        consumer.close()
+
+
+def _read(consumer: Consumer, prefix: str) -> Iterator[Message]:
+    topics = consumer.list_topics(timeout=TIMEOUT).topics
+    places = [
+        TopicPartition(name, partition, 0)
+        for name, topic in topics.items()
+        if name.startswith(prefix)
+        for partition in topic.partitions
+    ]
+    consumer.assign(places)
+    unread = len(places)
+    while unread:
+        for message in consumer.consume(500, timeout=TIMEOUT if unread == len(places) else 1.0):
+            if message.error():
+                unread -= 1  # the end of a partition
+            else:
+                yield message
+
+
+def _record(message: Message) -> Record:
+    headers = {name: _text(value) for name, value in dict(message.headers() or []).items()}
+    return Record(str(message.topic()), _text(message.key()), headers, message.value() or b"")
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
