@@ -23,7 +23,7 @@ demo: up ## start the shop and play one shopper through it
 	@$(BIN)/mercato demo
 
 test: $(STUBS) ## run the tests, on a PostgreSQL, Valkey and Kafka of their own
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
 
 check: lint types test wheel ## all that CI checks: lint, types, tests, the wheel
 

@@ -17,6 +17,8 @@ from mercato.rpc.call import NOBODY, Principal
 from mercato.rpc.channel import metadata_for
 from mercato.rpc.contract import owner_of
 
+_BESIDE = {"mercato-replayed": "Idempotent-Replayed", "mercato-consistency": "X-Consistency"}
+
 
 @dataclass(frozen=True, slots=True)
 class Visit:
@@ -33,17 +35,7 @@ class Reply:
     """What a service answered."""
 
     message: Any
-    trailing: Mapping[str, str]
-
-    @property
-    def replayed(self) -> bool:
-        """Whether this repeats what an earlier request did."""
-        return self.trailing.get("mercato-replayed") == "true"
-
-    @property
-    def consistency(self) -> str:
-        """What to send along in order to see this change elsewhere."""
-        return self.trailing.get("mercato-consistency", "")
+    headers: Mapping[str, str]
 
 
 class Caller:
@@ -64,7 +56,7 @@ class Caller:
             raise DeadlineExceeded
         call = self._channels.unary(rpc)(message, timeout=left, metadata=self._metadata(rpc, visit, principal))
         reply = await call
-        return Reply(reply, _texts(await call.trailing_metadata()))
+        return Reply(reply, headers_of(await call.trailing_metadata()))
 
     def _metadata(self, rpc: MethodDescriptor, visit: Visit, principal: Principal) -> grpc.aio.Metadata:
         pairs = metadata_for(self._signer, owner_of(rpc.containing_service), principal)
@@ -73,5 +65,7 @@ class Caller:
         return grpc.aio.Metadata(*pairs)
 
 
-def _texts(metadata: Any) -> dict[str, str]:
-    return {name: value for name, value in metadata or () if isinstance(value, str)}
+def headers_of(trailing: Any) -> dict[str, str]:
+    """What a service says beside a reply or a refusal, for the client: that it said so before, and what it wrote."""
+    said = {name: value for name, value in trailing or () if isinstance(value, str)}
+    return {header: said[name] for name, header in _BESIDE.items() if name in said}

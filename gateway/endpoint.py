@@ -1,7 +1,7 @@
 """One REST form of an rpc: from a request to a call, from its reply to an answer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.access import Access
-from gateway.calls import Caller, Reply, Visit
+from gateway.calls import Caller, Reply, Visit, headers_of
 from gateway.conditions import etag_of, idempotency_key, not_modified, version_wanted
 from gateway.contract import ETAG, REQUEST_ID, Binding, Operation
 from gateway.limits import Limits, check_accepts
@@ -55,7 +55,8 @@ class Endpoint:
         try:
             reply = await self._mesh.caller.call(self.operation.rpc, message, visit, principal)
         except grpc.aio.AioRpcError as failed:
-            raise Problem.of_call(failed).named(self._transcoder.public) from None
+            problem = Problem.of_call(failed).named(self._transcoder.public)
+            raise replace(problem, headers=headers_of(failed.trailing_metadata())) from None
         return self._answer(request, reply)
 
     async def _message(self, request: Request, variables: Mapping[str, str], principal: Principal) -> Message:
@@ -80,11 +81,7 @@ class Endpoint:
                 self._transcoder.set_etag(message, version)
 
     def _answer(self, request: Request, reply: Reply) -> Response:
-        headers = {"Cache-Control": self._cache_control(), "Vary": "Authorization, Cookie"}
-        if reply.replayed:
-            headers["Idempotent-Replayed"] = "true"
-        if reply.consistency:
-            headers["X-Consistency"] = reply.consistency
+        headers = {"Cache-Control": self._cache_control(), "Vary": "Authorization, Cookie", **reply.headers}
         if self._binding.method == "DELETE":
             if self.operation.name == _SIGN_OUT:
                 headers["Set-Cookie"] = clear_cookie()

@@ -31,9 +31,10 @@ ADVANCE: LiteralString = """
         as w (topic, topic_id, partition, expected, next_offset)
     where p.consumer = %s and p.topic = w.topic and p.topic_id = w.topic_id and p.partition = w.partition
         and p.next_offset = w.expected"""
+# Arrays in binary (%b): as text, every element is searched for quotes.
 # No lock is needed: who may apply events of these aggregates is decided by the position, which is locked by now.
 LOOK_UP: LiteralString = """
-    with wanted as (select * from unnest(%s::text[], %s::text[]) as w (topic, aggregate_id))
+    with wanted as (select * from unnest(%b::text[], %b::text[]) as w (topic, aggregate_id))
     select topic, aggregate_id, version, false from consumer_mark join wanted using (topic, aggregate_id)
     where consumer = %s
     union all
@@ -41,7 +42,7 @@ LOOK_UP: LiteralString = """
     where consumer = %s and aggregate_id <> ''"""
 MARK: LiteralString = """
     insert into consumer_mark (consumer, topic, aggregate_id, version)
-    select %s, * from unnest(%s::text[], %s::text[], %s::bigint[])
+    select %s, * from unnest(%b::text[], %b::text[], %b::bigint[])
     on conflict (consumer, topic, aggregate_id) do update set version = excluded.version
     where consumer_mark.version < excluded.version"""
 PARK: LiteralString = """

@@ -55,7 +55,7 @@ READ: LiteralString = """
     cross join lateral (select * from outbox where bucket = mine.bucket order by id limit %s) o
     order by o.id"""
 MOVE: LiteralString = """
-    with sent (bucket, id) as (select * from unnest(%s::smallint[], %s::bigint[])),
+    with sent (bucket, id) as (select * from unnest(%b::smallint[], %b::bigint[])),
     moved as (delete from outbox o using sent where o.bucket = sent.bucket and o.id = sent.id returning o.*)
     insert into outbox_journal (bucket, id, topic, aggregate_id, version, event_id, type, payload, headers, create_time)
     select bucket, id, topic, aggregate_id, version, event_id, type, payload, headers, create_time from moved"""

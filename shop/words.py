@@ -128,7 +128,7 @@ def _tidy(text: str) -> str:
     text = re.sub(r"\s*/\s*", "/", re.sub(r"\s+\)", ")", text))
     text = re.sub(r"(?<=\w)\(", " (", text)
     text = re.sub(r"\s+,", ",", re.sub(r"\s+", " ", text))
-    text = re.sub(r"\s+-(?=\S)|(?<=\S)-\s+", " - ", text)
+    text = re.sub(r"\s+", " ", re.sub(r"\s+-(?=\S)|(?<=\S)-\s+", " - ", text))
     text = _close(text).strip(" -,:/&")
     return text[:1].upper() + text[1:]
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import settings
 
 from mercato.kafka import Kafka
 from mercato.local.kafka import Kafka as KafkaServer
@@ -11,6 +12,17 @@ from mercato.local.server import free_port, running
 from mercato.local.valkey import Valkey
 from mercato.postgres import Database
 from tests.servers import FreshDatabase, PostgresServer
+
+# The same examples in every run, however slow the machine: a failure is the change's, not the dice's.
+settings.register_profile("steady", derandomize=True, deadline=None)
+settings.load_profile("steady")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where two processes run the tests: keep together what shares servers, a file each, and all that shares the mesh."""
+    for item in items:
+        group = "e2e" if "e2e" in item.path.parts else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 TIMEOUT = 10.0
 
@@ -38,20 +39,19 @@ def records(bootstrap: str, service: str = "") -> list[Record]:
 
 def _read(consumer: Consumer, prefix: str) -> Iterator[Message]:
     topics = consumer.list_topics(timeout=TIMEOUT).topics
-    places = [
-        TopicPartition(name, partition, 0)
-        for name, topic in topics.items()
-        if name.startswith(prefix)
-        for partition in topic.partitions
-    ]
-    consumer.assign(places)
-    unread = len(places)
+    unread = {
+        (name, partition) for name, topic in topics.items() if name.startswith(prefix) for partition in topic.partitions
+    }
+    consumer.assign([TopicPartition(name, partition, 0) for name, partition in unread])
+    deadline = time.monotonic() + TIMEOUT
     while unread:
-        for message in consumer.consume(500, timeout=TIMEOUT if unread == len(places) else 1.0):
-            if message.error():
-                unread -= 1  # the end of a partition
-            else:
-                yield message
+        assert time.monotonic() < deadline, f"Kafka does not give what {unread} hold"
+        for message in consumer.consume(500, timeout=0.2):
+            match message.error():
+                case None:
+                    yield message
+                case error if error.code() == KafkaError._PARTITION_EOF:
+                    unread.discard((str(message.topic()), int(message.partition() or 0)))
 
 
 def _record(message: Message) -> Record:
