@@ -19,7 +19,7 @@ settings.load_profile("steady")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where two processes run the tests: keep together what shares servers, a file each, and all that shares the mesh."""
+    """On two processes, keep together what shares servers: a file each, and all that shares the mesh."""
     for item in items:
         group = "e2e" if "e2e" in item.path.parts else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
