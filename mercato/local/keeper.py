@@ -18,6 +18,9 @@ PATIENCE = 60.0  # seconds that a process may take to become ready
 LOOK_AGAIN = 0.1
 LOOK_AFTER = 2.0
 FIRST_DELAY, LONGEST_DELAY = 0.2, 10.0
+# How long the old process stays when a new one is ready. Callers look once a second (more or less a fifth) whether
+# anybody listens where nobody did; before they have found the new one, it cannot take over.
+OVERLAP = 1.5
 FOREVER = math.inf
 GIVEN_UP_AFTER = 3  # failures in a row; it is still tried again, but nobody waits for it any more
 
@@ -80,6 +83,11 @@ class Run:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._process.wait(), within)
         return self._process.returncode is not None
+
+    async def stays(self, seconds: float) -> None:
+        """See it live for a while. Trouble when it does not."""
+        if await self.ended(within=seconds):
+            raise Trouble(f"{self.part.name} ended with {self.status} as soon as it was ready:\n{self.said}")
 
     @property
     def said(self) -> str:
@@ -196,12 +204,16 @@ class Keeper:
         try:
             await new.start()
             await new.ready()
+            if old.pid:
+                await new.stays(OVERLAP)
         except BaseException:
             await new.stop()
             raise
         await self._cancel()
-        self._run = new
+        # The old one may have fallen meanwhile, and have been started again: whichever runs is to stop.
+        old, self._run = self._run or old, new
         self._task = asyncio.create_task(self._keep(new), name=self.part.name)
+        self._become(State.READY)
         await old.stop()
 
     async def _cancel(self) -> None:

@@ -32,7 +32,9 @@ def _files(project: Path, names: Iterable[str]) -> Iterator[Path]:
         found = top.rglob("*") if top.is_dir() else (top,)
         # What lies in __pycache__ comes and goes while processes start.
         yield from sorted(
-            path for path in found if path.parent.name != "__pycache__" and path.suffix != ".lock.tmp" and path.is_file()
+            path
+            for path in found
+            if path.parent.name != "__pycache__" and path.suffix != ".lock.tmp" and path.is_file()
         )
 
 
