@@ -236,4 +236,10 @@ class OutboxRelay:
 
     def close(self) -> None:
         """Give the buckets back."""
+        try:
+            if self._connection is not None:
+                # Said aloud: the server notices a closed connection only a moment later.
+                self._connection.execute("select pg_advisory_unlock_all()")
+        except psycopg.Error as error:
+            _log.info("outbox.already_lost", problem=str(error))
         self._disconnect()

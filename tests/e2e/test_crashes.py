@@ -38,10 +38,18 @@ def buyer(mesh: Mesh, shop: Shop) -> Iterator[Buyer]:
     mesh.restart(DOOMED)
 
 
-def arm(mesh: Mesh, place: str) -> None:
+def arm(mesh: Mesh, buyer: Buyer, place: str) -> None:
     """Start a process that dies at a place. It has no workers, whose commits would count; and a short lease."""
     told = {"MERCATO_FAILPOINT": place, "MERCATO_ROLES": "serve", "MERCATO_ORDER_LEASE": "1s"}
+    log = mesh.home.log(DOOMED)
+    written = log.stat().st_size
     mesh.restart(DOOMED, told)
+
+    def answers() -> bool:
+        buyer.get("/v1/orders", pageSize=1)
+        return b"OrderService.ListOrders" in log.read_bytes()[written:]
+
+    until(answers, "the gateway has found it")
 
 
 def has_died(mesh: Mesh) -> bool:
@@ -76,7 +84,7 @@ def repeat(buyer: Buyer, sku: str, slot: str, key: str) -> str:
 def test_whoever_dies_wherever_there_is_one_right_order(mesh: Mesh, shop: Shop, buyer: Buyer, place: str) -> None:
     sku, slot = shop.sku(stock=40), shop.slot()
     places = shop.places(slot)
-    arm(mesh, place)
+    arm(mesh, buyer, place)
     keys = order_until_it_dies(mesh, buyer, sku, slot)
 
     ids = {repeat(buyer, sku, slot, key) for key in keys}
