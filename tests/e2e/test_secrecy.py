@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from mercato.local.mesh import Mesh
+from tests.e2e.opening import PASSWORD
 from tests.e2e.recording import records
-from tests.e2e.town import PASSWORD, Shop, ordered
+from tests.e2e.town import Shop, ordered
 
 
 def test_neither_logs_nor_events_of_the_run_tell_who_bought(mesh: Mesh, shop: Shop) -> None:
