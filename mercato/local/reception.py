@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 from mercato.local.control import Message
@@ -18,11 +19,9 @@ async def serve(path: Path, handle: Callable[[Message], Awaitable[Message]]) -> 
             answer = await handle(json.loads(await reader.readline()))
         except Trouble as trouble:
             answer = {"refused": trouble.sentence, "advice": trouble.advice}
-        try:
+        with suppress(ConnectionError):  # whoever asked may have gone
             writer.write(json.dumps(answer).encode() + b"\n")
             await writer.drain()
-        except ConnectionError:
-            pass  # whoever asked has gone
         writer.close()
 
     await asyncio.to_thread(path.unlink, missing_ok=True)
