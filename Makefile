@@ -5,7 +5,7 @@ NO_PYTHON := Python 3.11 or newer is needed: install it, or name it: make PYTHON
 BIN := .venv/bin
 READY := .venv/.ready
 STUBS := mercato/api/.fingerprint
-SOURCES := gateway hatch_build.py mercato services shop simulator tests tools
+SOURCES := auditor benchmarks chaos gateway hatch_build.py mercato services shop simulator tests tools
 
 .DEFAULT_GOAL := help
 .PHONY: help up down demo test check fmt lint types protos wheel lock baseline clean

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from tools.stubs import BadContract, generate
 
 # Folders beside the packages that a wheel carries within `mercato`; an editable install reads them where they are.
-DATA = {"migrations": "mercato/migrations", "protos": "mercato/protos"}
+DATA = {"audits": "mercato/audits", "migrations": "mercato/migrations", "protos": "mercato/protos"}
 
 
 class Stubs(BuildHookInterface):  # type: ignore[type-arg]  # hatchling leaves its configuration class open

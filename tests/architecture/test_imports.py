@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("gateway", "mercato", "services", "shop", "simulator")
+PACKAGES = ("auditor", "chaos", "gateway", "mercato", "services", "shop", "simulator")
 SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py") if "_pb2" not in path.stem)
 SERVICES = [path for path in SOURCES if path.is_relative_to(ROOT / "services")]
 SPEAK_PROTOBUF = {"app", "consumers", "messages", "projections", "public_events", "servicer", "stored", "stubs"}
