@@ -1,12 +1,12 @@
 """The writing side of the outbox: events become rows in the transaction of what they tell."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 from uuid import UUID
 from zlib import crc32
 
+import orjson
 from google.protobuf.message import Message
 from psycopg import Connection
 
@@ -44,7 +44,7 @@ class Outgoing:
             "topic": self.topic,
             "aggregate_id": self.aggregate_id,
             "version": self.version,
-            "event_id": str(self.id),
+            "event_id": self.id,
             "type": self.type,
             "payload": "\\x" + self.payload.hex(),
             "headers": dict(self.headers),
@@ -68,4 +68,4 @@ def bucket(aggregate_id: str) -> int:
 def insert(connection: Connection[Any], outgoing: Sequence[Outgoing]) -> None:
     """Write records to the outbox, in their order, by one statement."""
     if outgoing:
-        connection.execute(INSERT, [json.dumps([each.columns for each in outgoing])])
+        connection.execute(INSERT, [orjson.dumps([each.columns for each in outgoing]).decode()])

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from grpc import ServicerContext
 
+from mercato.ahead import ahead
 from mercato.api.product.v1 import product_pb2 as pb
 from mercato.errors import InvalidArgument, PermissionDenied
 from mercato.pagination import PageTokens
@@ -92,7 +93,7 @@ class ProductServicer:
     ) -> pb.ImportProductsResponse:
         """Make products as rows say."""
         rows = ([messages.row_from_pb(row, self._currency) for row in request.rows] for request in requests)
-        report = self._imports.import_products(rows)
+        report = self._imports.import_products(ahead(rows))
         current_call().written.clear()  # the trailer that tells writers what they wrote holds no ten thousand ids
         return messages.report_to_pb(report)
 

@@ -1,10 +1,10 @@
 """The tables of the catalogue: every write, and the reads that writes decide by. All of it takes many at once."""
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, LiteralString
 from uuid import UUID
 
+import orjson
 from psycopg import Connection
 from psycopg.rows import kwargs_row, scalar_row
 
@@ -192,11 +192,11 @@ class Products:
         if not products:
             return
         variants = [_variant_row(product, place) for product in products for place in range(len(product.variants))]
-        self._connection.execute(WRITE, [json.dumps([_product_row(product) for product in products])])
+        self._connection.execute(WRITE, [_json([_product_row(product) for product in products])])
         if old := [product.id for product in products if product.version > 1]:
             kept = [variant.id for product in products for variant in product.variants]
             self._connection.execute(DROP_VARIANTS, [old, kept])
-        self._connection.execute(WRITE_VARIANTS, [json.dumps(variants)])
+        self._connection.execute(WRITE_VARIANTS, [_json(variants)])
         _learn(self._connection, (text for product in products for text in _spelled(product)))
 
     def _read(self, ids: Sequence[UUID]) -> list[Product]:
@@ -337,11 +337,11 @@ def category_of(ancestry: list[UUID], path: list[str], **columns: Any) -> Catego
 def _product_row(product: Product) -> dict[str, Any]:
     shelf, prices = product.shelf, product.prices
     return {
-        "id": str(product.id),
+        "id": product.id,
         "title": product.title,
         "description": product.description,
         "brand": product.brand,
-        "category_id": str(shelf.id) if shelf else None,
+        "category_id": shelf.id if shelf else None,
         "category": " ".join(shelf.path) if shelf else "",
         "attributes": dict(product.attributes),
         "state": product.state,
@@ -356,8 +356,8 @@ def _product_row(product: Product) -> dict[str, Any]:
 def _variant_row(product: Product, position: int) -> dict[str, Any]:
     variant = product.variants[position]
     return {
-        "id": str(variant.id),
-        "product_id": str(product.id),
+        "id": variant.id,
+        "product_id": product.id,
         "position": position,
         "sku": variant.sku,
         "title": variant.title,
@@ -375,6 +375,10 @@ def _level_columns(levels: Sequence[Level]) -> list[list[Any]]:
         [level.available for level in levels],
         [level.sequence for level in levels],
     ]
+
+
+def _json(rows: Sequence[Mapping[str, Any]]) -> str:
+    return orjson.dumps(rows).decode()
 
 
 def _spelled(product: Product) -> Iterable[str]:
