@@ -106,6 +106,10 @@ def _environment(text: str) -> str:
     return text
 
 
+def _folder(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
 def var(*, default: Any = attrs.NOTHING, converter: Callable[[Any], Any] | None = None) -> Any:
     """A setting, required unless it has a default; `converter` makes the text (and the default) its value."""
     named: Any = attrs.Converter(_naming(converter), takes_field=True) if converter else None
@@ -155,6 +159,8 @@ class Settings:
     targets: Mapping[str, str] = var(default={}, converter=dict)
     failpoint: str = var(default="")
     """Where this process is to fail, for tests; see `mercato.failpoint`. Refused in production."""
+    failpoint_folder: Path | None = var(default="", converter=_folder)
+    """Where it listens for who tells it to fail; see `mercato.failpoint_control`. Refused in production."""
 
     @property
     def development(self) -> bool:
@@ -192,10 +198,6 @@ def _read(path: str) -> str:
         return Path(path).read_text().strip()
     except OSError as problem:
         raise BadSettings(f"cannot read {path}: {problem.strerror}") from None
-
-
-def _folder(text: str) -> Path | None:
-    return Path(text) if text else None
 
 
 def _copies(text: str) -> Mapping[str, int]:

@@ -19,11 +19,11 @@ from typing import Any, Generic, TypeVar
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from mercato import log
-from mercato.bookkeeping import Bookkeeping, LostPartition, Place, Places
-from mercato.delivery import Delivery, Record, Undecodable, record_of
-from mercato.errors import Cancelled, Conflict, DeadlineExceeded, Unavailable
-from mercato.failpoint import FailpointReached, failpoint
+from mercato.bookkeeping import WAITS, Bookkeeping, LostPartition, Place, Places
+from mercato.delivery import MAY_PASS, Delivery, Record, Undecodable, record_of
+from mercato.failpoint import failpoint
 from mercato.kafka import Kafka, KafkaConsumer, dead_letters
+from mercato.parking import Redriver
 from mercato.postgres import Work
 from mercato.telemetry import Counter
 
@@ -37,10 +37,6 @@ BATCH = 500
 WAIT = 0.1  # seconds that a round waits for the first record
 ATTEMPTS = 3
 HINT = timedelta(seconds=1)
-TRANSIENT = (
-    *(Unavailable, DeadlineExceeded, Cancelled, Conflict),
-    *(KafkaException, ConnectionError, TimeoutError, FailpointReached),
-)
 
 APPLIED = Counter("mercato_consumer_applied", "Events whose effect was committed.", ("consumer",))
 PARKED = Counter("mercato_consumer_parked", "Events that could not be applied.", ("consumer",))
@@ -178,7 +174,9 @@ class Consumer(Generic[W]):
         self._hint_due = now + HINT
         offsets = [TopicPartition(at.topic, at.partition, offset) for at, offset in self.places.items() if offset > 0]
         if offsets:
+            failpoint("before_ack")
             self._client.commit(offsets=offsets, asynchronous=True)
+            failpoint("after_ack")
 
     def close(self) -> None:
         """Leave the group."""
@@ -186,11 +184,16 @@ class Consumer(Generic[W]):
 
     # Effects.
 
+    @property
+    def redriver(self) -> Redriver[W]:
+        """The way out for what was parked."""
+        return Redriver(self._books, self._work, self._handle, self._types)
+
     def _apply(self, records: Sequence[Record]) -> None:
         """All of it in one transaction. If that fails for good, one by one: a bad record must not cost the others."""
         try:
             self._commit(records)
-        except (*TRANSIENT, LostPartition):
+        except (*MAY_PASS, LostPartition):
             raise
         except Exception as error:  # noqa: BLE001  whatever a handler raises
             _log.warning("consumer.one_by_one", consumer=self.name, records=len(records), problem=repr(error))
@@ -201,7 +204,7 @@ class Consumer(Generic[W]):
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._commit([record])
-            except (*TRANSIENT, LostPartition):
+            except (*MAY_PASS, LostPartition):
                 raise
             except Exception as error:  # noqa: BLE001  whatever a handler raises
                 if attempt == ATTEMPTS:
@@ -209,7 +212,6 @@ class Consumer(Generic[W]):
         return None
 
     def _commit(self, records: Sequence[Record]) -> None:
-        failpoint(f"{self.name}.before")
         with self._work() as work:
             advanced = self._books.advance(work.connection, self.places, records)
             deliveries = self._decoded(records)
@@ -217,8 +219,7 @@ class Consumer(Generic[W]):
             if fresh:
                 self._handle(work, fresh)
                 self._books.mark(work.connection, fresh)
-            self._books.park(work.connection, waiting, "an earlier event of the same aggregate is parked")
-        failpoint(f"{self.name}.after")
+            self._books.park(work.connection, waiting, WAITS)
         self.places.update(advanced)
         APPLIED.add(self.name, amount=len(fresh))
 

@@ -110,7 +110,7 @@ class OutboxRelay:
 
     def __init__(self, database: Schema, kafka: Kafka) -> None:
         """A relay that connects when it is first asked to work."""
-        self.name = f"relay.{database.schema}"
+        self.name = "relay"
         self.wake = database.published
         self.buckets: set[int] = set()
         self._database = database
@@ -131,7 +131,7 @@ class OutboxRelay:
                 rows = self._read(connection)
                 if rows:
                     self._publish(rows)
-                    failpoint("relay.after_publish")
+                    failpoint("after_ack")
                     self._move(connection, rows)
         except Unavailable:
             self._disconnect()
@@ -187,7 +187,7 @@ class OutboxRelay:
     def _publish(self, rows: Sequence[Row]) -> None:
         """Return when Kafka has acknowledged every row. Otherwise Unavailable, and none counts as sent."""
         self._kafka.make({row.topic for row in rows})
-        failpoint("relay.before_publish")
+        failpoint("before_publish")
         producer = self._producer = self._producer or self._kafka.producer()
         failed: list[KafkaError] = []
         try:
@@ -232,7 +232,7 @@ class OutboxRelay:
 
     def _move(self, connection: Connection[Any], rows: Sequence[Row]) -> None:
         connection.execute(MOVE, [[row.bucket for row in rows], [row.id for row in rows]])
-        failpoint("relay.after_move")
+        failpoint("after_commit")
 
     def close(self) -> None:
         """Give the buckets back."""

@@ -15,7 +15,7 @@ from psycopg_pool import ConnectionPool
 
 from mercato import log
 from mercato.errors import MercatoError
-from mercato.failpoint import failpoint
+from mercato.failpoint import failpoint, watched
 from mercato.idempotency import Idempotency
 from mercato.outgoing import Outgoing, insert
 from mercato.rpc.call import current_call
@@ -101,11 +101,15 @@ class Database:
             connection.execute("begin")
             try:
                 yield connection
+                if wrote := watched() and _wrote(connection):
+                    failpoint("before_commit")
             except BaseException:
                 if not connection.broken:
                     connection.rollback()
                 raise
             connection.commit()
+            if wrote:
+                failpoint("after_commit")
 
     @contextmanager
     def reading(self) -> Iterator[Connection[TupleRow]]:
@@ -144,6 +148,12 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._pool.close()
+
+
+def _wrote(connection: Connection[TupleRow]) -> bool:
+    """Whether there is something to commit: a look that changed nothing has no two sides."""
+    row = connection.execute("select pg_current_xact_id_if_assigned() is not null").fetchone()
+    return bool(row and row[0])
 
 
 def _check(session: Session) -> None:
@@ -214,12 +224,9 @@ class Work:
         if error is None:
             try:
                 insert(self.connection, self._outgoing)
-                failpoint(f"{self._service}.before_commit")
             except BaseException as failed:
                 self._transaction.__exit__(type(failed), failed, failed.__traceback__)
                 raise
         self._transaction.__exit__(cls, error, traceback)
-        if error is None:
-            failpoint(f"{self._service}.after_commit")
-            if self._outgoing:
-                self._database.published.set()
+        if error is None and self._outgoing:
+            self._database.published.set()

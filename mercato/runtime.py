@@ -50,16 +50,19 @@ def run(build: Callable[[C, Stack], Process], config: type[C]) -> NoReturn:
     """Be this process until SIGTERM, SIGINT or the end of the parent named by MERCATO_PARENT_PID."""
     try:
         settings, own = load(Settings), load(config)
-        _check(settings)
+        check(settings)
     except BadSettings as problem:
         sys.exit(f"mercato: {problem}")
     log.configure(settings.name, settings.log_level)
     sys.exit(_live(settings, lambda stack: build(own, stack)))
 
 
-def _check(settings: Settings) -> None:
+def check(settings: Settings) -> None:
+    """BadSettings, where they are not those of a process that may start."""
     if not settings.development and settings.secret.reveal() == _KNOWN_TO_ALL:
         raise BadSettings("MERCATO_SECRET is that of development: production needs one of its own")
+    if settings.failpoint_folder and not settings.development:
+        raise BadSettings("failpoints are for development: unset MERCATO_FAILPOINT_FOLDER")
     try:
         arm(settings.failpoint, development=settings.development)
     except BadFailpoint as refusal:
@@ -120,17 +123,25 @@ class Life:
         """Start everything; what the outside may see last."""
         self._health = Health(self._settings.health_address, self.ready, self.alive)
         self._stack.unlock()
+        self._take_faults()
         process = build(self._stack)
         for close in process.closers:
             self._stack.closing(close)
         if "serve" in self._settings.roles and process.servicers:
             self._server = self._serve(process.servicers)
-        self._loops = [Loop(worker, self._stack.clock) for worker in self._workers(process)]
+        self._loops = [Loop(worker, self._stack.clock, self._settings.name) for worker in self._workers(process)]
         for loop in self._loops:
             loop.start()
         self._started = True
         self._say_ready()
         threading.Thread(target=self._adorn, name="adorn", daemon=True).start()
+
+    def _take_faults(self) -> None:
+        if folder := self._settings.failpoint_folder:
+            from mercato.failpoint_control import FailpointControl
+
+            control = FailpointControl(folder, self._settings.name, development=self._settings.development)
+            self._stack.closing(control.close)
 
     def _serve(self, servicers: Sequence[Servicer]) -> Server:
         server = Server(

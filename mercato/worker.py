@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 from mercato import log
 from mercato.clock import Clock
 from mercato.errors import MercatoError
+from mercato.failpoint import UseCase
 from mercato.telemetry import Counter
 
 IDLE = 0.2  # seconds between two looks when there is nothing to do and nobody wakes the worker
@@ -89,9 +90,11 @@ class Paced(Protocol):
 class Loop(threading.Thread):
     """Asks one worker again and again until it is stopped."""
 
-    def __init__(self, worker: Worker, clock: Clock) -> None:
+    def __init__(self, worker: Worker, clock: Clock, process: str = "") -> None:
+        """A loop that waits to be started, in the process of a name."""
         super().__init__(name=worker.name, daemon=True)
         self._worker = worker
+        self._use_case = _use_case(process, worker.name)
         self._clock = clock
         self._wake = worker.wake if isinstance(worker, Wakeable) else threading.Event()
         self._idle = worker.idle if isinstance(worker, Paced) else IDLE
@@ -105,6 +108,10 @@ class Loop(threading.Thread):
 
     def run(self) -> None:
         """Go round."""
+        with UseCase(self._use_case):
+            self._go_round()
+
+    def _go_round(self) -> None:
         failures = 0
         while not self._stopping.is_set():
             self._asked = time.monotonic()
@@ -139,3 +146,9 @@ class Loop(threading.Thread):
         """Stop after the present piece."""
         self._stopping.set()
         self._wake.set()
+
+
+def _use_case(process: str, worker: str) -> str:
+    """What failpoints call it: `order.process`, whichever of its several threads it is."""
+    name = worker.rstrip("-0123456789")
+    return name if not process or name.startswith(f"{process}.") else f"{process}.{name}"

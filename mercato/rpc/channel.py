@@ -133,7 +133,6 @@ class _Caller:
         self._signer = signer
         self._callee = callee
         self._principal = principal
-        self.name = signer.service
 
     def metadata(self) -> list[tuple[str, str]]:
         """What travels with the next call."""
@@ -148,8 +147,8 @@ class Rpc:
         self._call = make(method.path, lambda message: message.SerializeToString(), method.response.FromString)
         self._method = method
         self._caller = caller
-        self._before = f"{caller.name}.call.{method.name}.before"
-        self._after = f"{caller.name}.call.{method.name}.after"
+        self._before = f"call.{method.name}.before"
+        self._after = f"call.{method.name}.after"
 
     def __call__(self, request: Any, *, timeout: float | None = None) -> Any:
         """The reply. Raises the error that the callee raised, or Unavailable, or DeadlineExceeded."""

@@ -34,6 +34,11 @@ class Method:
     streams_in: bool
 
     @property
+    def use_case(self) -> str:
+        """What failpoints call it: `order.PlaceOrder`."""
+        return f"{self.path.split('.')[-3]}.{self.name}"
+
+    @property
     def takes_request_id(self) -> bool:
         """Whether a repeat is known by the request's `request_id`."""
         return self.policy.idempotent_by == "request_id" and not self.streams_in

@@ -25,6 +25,7 @@ from mercato.errors import (
     NotFound,
     Unauthenticated,
 )
+from mercato.failpoint import UseCase
 from mercato.policy import FOR_USERS, decide
 from mercato.rpc import status
 from mercato.rpc.call import Call, Key, calling, consistency_token, read_consistency
@@ -103,6 +104,7 @@ class Door:
         self, method: Method, handler: Callable[[Any, Any], Any], verifier: Verifier, traffic: Traffic
     ) -> None:
         self.method = method
+        self._use_case = method.use_case
         self._handler = handler
         self._verifier = verifier
         self._traffic = traffic
@@ -113,7 +115,7 @@ class Door:
         started = time.perf_counter()
         metadata = dict(context.invocation_metadata())
         call = Call(rpc=self.method.label, request_id=log.request_id(metadata.get(REQUEST_ID)))
-        with self._traffic.one(), calling(call), log.bound(**_travelled(metadata, call)):
+        with self._traffic.one(), calling(call), UseCase(self._use_case), log.bound(**_travelled(metadata, call)):
             try:
                 self._admit(call, metadata, context)
                 reply, error = self._answer(call, request, context), None

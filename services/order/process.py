@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from mercato import log
 from mercato.errors import Conflict, MercatoError
+from mercato.failpoint import UseCase
 from mercato.rpc import Call, current_call, on_behalf_of
 from services.order.changes import NOBODY_YET, Change, Changes, Decide
 from services.order.checkout import Checkout
@@ -110,9 +111,13 @@ class ProcessManager:
             event = work.streams.read(task.order_id, task.version - 1)[0].event if task else None
         if task is None or order is None:
             return False
-        with self._working(), _about(order, self._pace.lease.total_seconds() * 0.9, task.request_id):
+        with (
+            self._working(),
+            UseCase(f"order.process.{task.kind.lower()}"),
+            _about(order, self._pace.lease.total_seconds() * 0.9, task.request_id),
+        ):
             _, unfinished = self._do_all(order, (replace(task, event=event),))
-        self._put_off(unfinished)
+            self._put_off(unfinished)
         return True
 
     @contextmanager

@@ -12,6 +12,8 @@ from http.client import NOT_FOUND
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mercato import log
+from mercato.errors import Unavailable
+from mercato.failpoint import failpoint
 from mercato.rpc import current_call
 from mercato.telemetry import Counter
 from services.payment.domain import ProviderSilent
@@ -68,7 +70,11 @@ class StripeConnection:
         from stripe import CardError, InvalidRequestError, StripeError
 
         try:
-            return ask(services)
+            failpoint("call.provider.before")
+            answer = ask(services)
+            failpoint("call.provider.after")
+        except Unavailable as lost:
+            raise ProviderSilent from lost
         except CardError as refusal:
             raise _no(refusal) from None
         except InvalidRequestError as refusal:
@@ -76,6 +82,7 @@ class StripeConnection:
             raise No(refusal.code or "invalid_request", str(refusal.param or ""), missing=missing) from None
         except StripeError as failure:
             raise _silence(failure) from failure
+        return answer
 
     def _services(self) -> Any:
         with self._lock:

@@ -170,10 +170,10 @@ def test_the_next_reader_goes_on_where_the_last_one_committed(reader: Reader) ->
     assert seen == [2]
 
 
-@pytest.mark.parametrize("place", ["before", "after"])
+@pytest.mark.parametrize("place", ["before_commit", "after_commit"])
 def test_a_reader_that_dies_on_either_side_of_its_commit_repeats_nothing(reader: Reader, place: str) -> None:
     reader.send("a", 1, 2)
-    arm(f"{reader.group}.{place}=raise", development=True)
+    arm(f"{place}=raise", development=True)
     first = reader.consumer()
     with pytest.raises(FailpointReached):
         settle(reader, first)

@@ -172,7 +172,7 @@ def test_writers_and_relay_at_once_keep_the_order(shop: Shop) -> None:
 
 def test_a_relay_that_dies_before_it_moved_what_it_sent_sends_it_again(shop: Shop) -> None:
     shop.publish("a", 1, 2)
-    arm("relay.after_publish=raise", development=True)
+    arm("after_ack=raise", development=True)
     with pytest.raises(FailpointReached):
         shop.relay().run_once(NOON)
     shop.close()
@@ -183,7 +183,7 @@ def test_a_relay_that_dies_before_it_moved_what_it_sent_sends_it_again(shop: Sho
 
 def test_a_relay_that_dies_before_it_sent_loses_nothing(shop: Shop) -> None:
     shop.publish("a", 1)
-    arm("relay.before_publish=raise", development=True)
+    arm("before_publish=raise", development=True)
     with pytest.raises(FailpointReached):
         shop.relay().run_once(NOON)
     shop.close()

@@ -99,7 +99,7 @@ def test_a_crash_on_either_side_of_the_commit_leaves_all_or_nothing(
     database: Database, place: str, is_there: bool
 ) -> None:
     name = str(uuid7())
-    arm(f"inventory.{place}=raise", development=True)
+    arm(f"{place}=raise", development=True)
     with pytest.raises(FailpointReached):
         change(database, name, 1)
     assert there(database, name) is is_there

@@ -13,21 +13,21 @@ from mercato.local.part import State
 from tests.e2e.town import Buyer, Shop, ordered, until
 
 DOOMED = "order-2"
-# The second commit of PlaceOrder stores the order, the third confirms it, the fourth notes its shipment; the first only
-# looks for the key. What lies between two calls is one place, named here for the call before it.
+# The first commit of PlaceOrder stores the order, the second confirms it, the third notes its shipment. What lies
+# between two calls is one place, named here for the call before it.
 PLACES = [
-    "order.before_commit=crash:2",
-    "order.after_commit=crash:2",
-    "order.call.ReserveStock.after=crash",
-    "order.call.HoldSlot.after=crash",
-    "order.call.AuthorizePayment.after=crash",
-    "order.call.CommitReservation.after=crash",
-    "order.call.ConfirmSlot.after=crash",
-    "order.before_commit=crash:3",
-    "order.after_commit=crash:3",
-    "order.call.CreateShipment.after=crash",
-    "order.before_commit=crash:4",
-    "order.after_commit=crash:4",
+    "order.PlaceOrder.before_commit=crash:1",
+    "order.PlaceOrder.after_commit=crash:1",
+    "order.PlaceOrder.call.ReserveStock.after=crash",
+    "order.PlaceOrder.call.HoldSlot.after=crash",
+    "order.PlaceOrder.call.AuthorizePayment.after=crash",
+    "order.PlaceOrder.call.CommitReservation.after=crash",
+    "order.PlaceOrder.call.ConfirmSlot.after=crash",
+    "order.PlaceOrder.before_commit=crash:2",
+    "order.PlaceOrder.after_commit=crash:2",
+    "order.PlaceOrder.call.CreateShipment.after=crash",
+    "order.PlaceOrder.before_commit=crash:3",
+    "order.PlaceOrder.after_commit=crash:3",
 ]
 
 
