@@ -7,6 +7,7 @@ A card's refusal leaves records too, carried by `Declined`.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -38,15 +39,36 @@ class Account:
 
     def __init__(self) -> None:
         self._records: dict[str, Record] = {}
+        self._ids: dict[type[Record], list[str]] = {Intent: [], Charge: [], Refund: []}
+        self._places: dict[str, int] = {}
+        self._held: deque[str] = deque()
 
     def apply(self, changes: Iterable[Record]) -> None:
         """Make the records what an operation, or the log, says that they are."""
         for record in changes:
+            if record.id not in self._records:
+                ids = self._ids[type(record)]
+                self._places[record.id] = len(ids)
+                ids.append(record.id)
+                if isinstance(record, Intent) and record.capturable:
+                    self._held.append(record.id)
             self._records[record.id] = record
 
-    def all(self, kind: type[R]) -> Iterator[R]:
-        """Every record of a kind, newest first."""
-        return (record for record in reversed(list(self._records.values())) if isinstance(record, kind))
+    def all(self, kind: type[R], before: str = "") -> Iterator[R]:
+        """Every record of a kind, newest first; from behind one of them on, if it is named."""
+        ids = self._ids[kind]
+        for place in range(self._places.get(before, len(ids)) - 1, -1, -1):
+            yield self.find(kind, ids[place])
+
+    def overdue(self, before: int) -> Iterator[Intent]:
+        """Authorizations of before then that still stand. Each is answered once."""
+        while self._held:
+            intent = self.find(Intent, self._held[0])
+            if intent.capturable and intent.created >= before:
+                return
+            self._held.popleft()
+            if intent.capturable:
+                yield intent
 
     def find(self, kind: type[R], given: str) -> R:
         """The record with an id."""
@@ -101,6 +123,14 @@ class Account:
         reason = form.text("cancellation_reason")
         canceled = replace(intent, status="canceled", canceled_at=now, cancellation_reason=reason)
         return canceled, replace(charge, voided=charge.decline_code is None)
+
+    def expire(self, now: int, given: str) -> Sequence[Record]:
+        """Let go what was authorized and not captured in time."""
+        intent = self.find(Intent, given)
+        if intent.status != "requires_capture":
+            raise _unexpected_state(intent, "expired", "requires_capture")
+        expired = replace(intent, status="canceled", canceled_at=now, cancellation_reason="automatic")
+        return expired, replace(self.find(Charge, intent.charge), voided=True)
 
     def search(self, query: str) -> Iterator[Intent]:
         """Payments by their labels: `metadata['order_id']:'7' AND …`."""

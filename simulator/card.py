@@ -24,6 +24,7 @@ class Card:
     hangs: bool = False
     slow: bool = False
     flaky: bool = False
+    tells_late: bool = False
 
 
 _DECLINED = Decline("generic_decline", "Your card was declined.")
@@ -42,8 +43,8 @@ CARDS = {
     "pm_flaky": Card(flaky=True),
     # Authorises; the capture is refused, every time.
     "pm_capture_fails": Card(captures=False),
-    # Pays like any other; its name is reserved for a webhook that comes late.
-    "pm_late_webhook": Card(),
+    # Pays like any other; what is told of it by webhook comes late.
+    "pm_late_webhook": Card(tells_late=True),
 }
 
 

@@ -8,12 +8,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import dropwhile, islice
+from itertools import islice, takewhile
 from typing import Any, TypeVar
 
 from simulator.account import Account, Declined
+from simulator.audit import EXPIRY
 from simulator.card import CARDS, Card
 from simulator.config import SimulatorConfig
+from simulator.event import Event, events_of
+from simulator.faults import Dice
 from simulator.form import Form, whole
 from simulator.journal import Journal
 from simulator.keys import Keys, Outcome
@@ -23,6 +26,7 @@ from simulator.rendering import render
 
 R = TypeVar("R", Intent, Charge, Refund)
 Change = Callable[..., Sequence[Record]]
+_MOST = 100  # of a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +64,14 @@ class Reply:
 class Provider:
     """Stripe, as far as the shop can tell."""
 
-    def __init__(self, config: SimulatorConfig, journal: Journal) -> None:
+    def __init__(
+        self, config: SimulatorConfig, journal: Journal, dice: Dice, tell: Callable[[Event], object] | None = None
+    ) -> None:
+        """`tell` is what a webhook is to be sent for."""
         self._config = config
         self._journal = journal
+        self._dice = dice
+        self._tell = tell
         self._account = Account()
         self._keys = Keys()
         self._lock = threading.Lock()
@@ -72,8 +81,12 @@ class Provider:
 
     def answer(self, request: Request) -> Reply:
         """What the provider says to a call."""
+        if self._dice.strikes("slow"):
+            self.stopping.wait(self._config.slow.total_seconds())
+        if self._dice.strikes("down"):
+            return Reply(503, {"error": {"type": "api_error", "message": "The service is temporarily unavailable."}})
         try:
-            self._authenticate(request)
+            self.authenticate(request)
             for method, pattern, handle in _ROUTES:
                 if method == request.method and (match := pattern.fullmatch(request.path)):
                     return handle(self, request, *match.groups())
@@ -81,7 +94,8 @@ class Provider:
         except Problem as problem:
             return Reply(problem.status, {"error": problem.error})
 
-    def _authenticate(self, request: Request) -> None:
+    def authenticate(self, request: Request) -> None:
+        """That the caller holds the key. Unauthorized."""
         if not request.authorization:
             raise Unauthorized("You did not provide an API key: send 'Authorization: Bearer YOUR_SECRET_KEY'.")
         if request.authorization != f"Bearer {self._config.key.reveal()}":
@@ -103,7 +117,8 @@ class Provider:
         finally:
             with self._lock:
                 self._keys.let_go(key)
-        return replace(self._reply(outcome, request), lost=request.card.hangs)
+        lost = request.card.hangs or self._dice.strikes("hang")
+        return replace(self._reply(outcome, request), lost=lost)
 
     def _carry_out(self, operation: Change, request: Request, ids: Sequence[str]) -> Outcome:
         """Do it, and return once it is on the disk."""
@@ -113,9 +128,34 @@ class Provider:
             self._account.apply(changes)
             if request.key:
                 self._keys.settle(request.key, request.fingerprint, outcome)
-            number = self._journal.append(_line(request, outcome, changes))
-        self._journal.wait(number)
+            line = _line(request, outcome, changes)
+            number = self._journal.append(line)
+        self._make_known(number, line, changes)
         return outcome
+
+    def _make_known(self, number: int, line: Json, changes: Sequence[Record]) -> None:
+        """Wait until a line is on the disk; only then is anybody told."""
+        self._journal.wait(number)
+        if self._tell:
+            for event in events_of(line, changes):
+                self._tell(event)
+
+    def expire_due(self) -> None:
+        """End the authorizations that stood for too long."""
+        now = int(time.time())
+        with self._lock:
+            due = [each.id for each in self._account.overdue(now - int(self._config.expiry.total_seconds()))]
+        for given in due:
+            self.expire(given)
+
+    def expire(self, given: str) -> None:
+        """End one authorization. Problem, if it does not stand."""
+        with self._lock:
+            changes = self._account.expire(int(time.time()), given)
+            self._account.apply(changes)
+            line = _line_of(EXPIRY, Outcome(200), changes)
+            number = self._journal.append(line)
+        self._make_known(number, line, changes)
 
     def _decide(self, operation: Change, request: Request, ids: Sequence[str]) -> tuple[Outcome, Sequence[Record]]:
         try:
@@ -129,7 +169,7 @@ class Provider:
             return Outcome(problem.status, None, problem.error), ()
 
     def _fail_first(self, request: Request) -> None:
-        """The faults that strike before anything is done."""
+        """The faults of cards that strike before anything is done."""
         if request.card.slow:
             self.stopping.wait(self._config.slow.total_seconds())
         if request.card.flaky:
@@ -157,12 +197,13 @@ class Provider:
     def many(self, kind: type[R], request: Request) -> Reply:
         """A page of records, newest first, by creation time and payment."""
         form = request.form
+        begin = _earliest(form)
         with self._lock:
-            records = list(self._account.all(kind))
-        after = form.text("starting_after")
-        if after:
-            records = list(dropwhile(lambda r: r.id != after, records))[1:]
-        return self._page((r for r in records if _created_within(r, form) and _of_payment(r, form)), request)
+            records = takewhile(
+                lambda r: r.created >= begin, self._account.all(kind, form.text("starting_after") or "")
+            )
+            found = list(islice((r for r in records if _created_within(r, form) and _of_payment(r, form)), _MOST + 1))
+        return self._page(found, request)
 
     def search(self, request: Request) -> Reply:
         """Payments by their labels."""
@@ -172,8 +213,8 @@ class Provider:
 
     def _page(self, records: Iterable[Record], request: Request) -> Reply:
         limit = request.form.number("limit") or 10
-        if not 1 <= limit <= 100:
-            raise InvalidRequest("Invalid limit: must be between 1 and 100", param="limit")
+        if not 1 <= limit <= _MOST:
+            raise InvalidRequest(f"Invalid limit: must be between 1 and {_MOST}", param="limit")
         page = list(islice(records, limit + 1))
         expand = request.form.expands("data.latest_charge")
         data = [self._render(record, expand) for record in page[:limit]]
@@ -202,15 +243,27 @@ class Provider:
 
 
 def _line(request: Request, outcome: Outcome, changes: Sequence[Record]) -> Json:
+    return _line_of(
+        f"{request.method} {request.path}", outcome, changes, key=request.key, fingerprint=request.fingerprint
+    )
+
+
+def _line_of(operation: str, outcome: Outcome, changes: Sequence[Record], key: str = "", fingerprint: str = "") -> Json:
     return {
         "time": time.time(),
-        "operation": f"{request.method} {request.path}",
-        "key": request.key,
-        "fingerprint": request.fingerprint,
+        "operation": operation,
+        "key": key,
+        "fingerprint": fingerprint,
         "status": outcome.status,
         "error": outcome.error,
         "changes": changes,
     }
+
+
+def _earliest(form: Form) -> int:
+    """Before when nothing is asked for: the way back through the records may end there."""
+    bounds = form.nested.get("created", {})
+    return max((whole(bounds[name], "created") for name in ("gte", "gt") if name in bounds), default=0)
 
 
 def _created_within(record: Record, form: Form) -> bool:
