@@ -8,10 +8,14 @@ from psycopg.types.json import Jsonb
 
 from mercato.delivery import Delivery, Place, Record
 
-__all__ = ["Bookkeeping", "LostPartition", "Place", "Places"]
+__all__ = ["WAITS", "Bookkeeping", "LostPartition", "Place", "Places"]
 
 Places = dict[Place, int]
 """The next offset to read of each partition, as it is committed."""
+Key = tuple[str, str]
+"""An aggregate: the topic that tells of it, and its id."""
+Marks = dict[Key, int]
+"""The last version of each aggregate whose effect is here."""
 
 OPEN: LiteralString = """
     with wanted as (select * from unnest(%s::text[], %s::text[], %s::int[]) as w (topic, topic_id, partition)),
@@ -49,6 +53,7 @@ PARK: LiteralString = """
     insert into parked_event (consumer, topic, topic_id, partition, record_offset, aggregate_id, version, type, payload,
         headers, reason)
     values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing"""
+WAITS = "an earlier event of the same aggregate is parked"
 
 
 class LostPartition(Exception):
@@ -84,16 +89,7 @@ class Bookkeeping:
         """What is new, in order; and the records that must wait behind a parked one. The rest are repeats."""
         if not deliveries:
             return [], []
-        keys = sorted({_key(each) for each in deliveries})
-        columns = [list(column) for column in zip(*keys, strict=True)]
-        marks: dict[tuple[str, str], int] = {}
-        parked: set[tuple[str, str]] = set()
-        found = connection.execute(LOOK_UP, [*columns, self._consumer, self._consumer])
-        for topic, aggregate_id, version, waits in found:
-            if waits:
-                parked.add((topic, aggregate_id))
-            else:
-                marks[topic, aggregate_id] = version
+        marks, parked = self._look_up(connection, deliveries)
         fresh, waiting = [], []
         for each in deliveries:
             key = _key(each)
@@ -106,11 +102,28 @@ class Bookkeeping:
                 fresh.append(each)
         return fresh, waiting
 
+    def is_new(self, connection: Connection[Any], delivery: Delivery) -> bool:
+        """Whether an event has not had its effect yet, whatever is parked of its aggregate."""
+        marks, _ = self._look_up(connection, [delivery])
+        return delivery.version > marks.get(_key(delivery), 0)
+
+    def _look_up(self, connection: Connection[Any], deliveries: Iterable[Delivery]) -> tuple[Marks, set[Key]]:
+        """The marks of the events' aggregates, and those of which something is parked."""
+        keys = sorted({_key(each) for each in deliveries})
+        columns = [list(column) for column in zip(*keys, strict=True)]
+        found = connection.execute(LOOK_UP, [*columns, self._consumer, self._consumer]).fetchall()
+        marks = {(topic, aggregate_id): version for topic, aggregate_id, version, waits in found if not waits}
+        return marks, {(topic, aggregate_id) for topic, aggregate_id, _, waits in found if waits}
+
     def mark(self, connection: Connection[Any], applied: Iterable[Delivery]) -> None:
         """Raise the marks of these events' aggregates."""
         marks = {_key(each): each.version for each in applied}  # versions rise: the last one stands
         rows = [(*key, version) for key, version in sorted(marks.items())]
         connection.execute(MARK, [self._consumer, *(list(column) for column in zip(*rows, strict=True))])
+
+    def pass_over(self, connection: Connection[Any], topic: str, aggregate_id: str, version: int) -> None:
+        """Count an event as seen, though it had no effect."""
+        connection.execute(MARK, [self._consumer, [topic], [aggregate_id], [version]])
 
     def park(self, connection: Connection[Any], records: Sequence[Record], reason: str) -> None:
         """Put records aside. Those that name an aggregate make its later ones wait."""
@@ -123,5 +136,5 @@ class Bookkeeping:
         return (self._consumer, *record.at, record.offset, *told)
 
 
-def _key(delivery: Delivery) -> tuple[str, str]:
+def _key(delivery: Delivery) -> Key:
     return delivery.record.at.topic, delivery.aggregate_id

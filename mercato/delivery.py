@@ -6,16 +6,24 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
+from confluent_kafka import KafkaException
 from confluent_kafka import Message as KafkaMessage
 from google.protobuf import symbol_database
 from google.protobuf.message import DecodeError, Message
 
 from mercato import log
+from mercato.errors import Cancelled, Conflict, DeadlineExceeded, Unavailable
+from mercato.failpoint import FailpointReached
 from mercato.ids import uuid7
 from mercato.outgoing import Outgoing
 from mercato.topic import dead_letters
 
 Types = Mapping[str, type[Any]]
+# Failures that say nothing against the event: it is tried again for ever, and never becomes a dead letter.
+MAY_PASS = (
+    *(Unavailable, DeadlineExceeded, Cancelled, Conflict),
+    *(KafkaException, ConnectionError, TimeoutError, FailpointReached),
+)
 
 
 class Undecodable(Exception):
