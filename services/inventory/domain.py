@@ -91,6 +91,11 @@ class Basket:
     warehouses: tuple[str, ...]
     claims: tuple[Claim, ...]
 
+    @property
+    def places(self) -> list[Place]:
+        """Wherever what it asks for may come from."""
+        return [Place(claim.sku, warehouse_id) for warehouse_id in self.warehouses for claim in self.claims]
+
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
@@ -232,6 +237,16 @@ class Ledger:
 
     def __contains__(self, place: Place) -> bool:
         return place in self._levels
+
+    @property
+    def available(self) -> dict[Place, int]:
+        """What may be reserved now, where anything was ever stocked."""
+        return {place: level.available for place, level in self._levels.items()}
+
+    def serves(self, warehouse_id: str, claims: Iterable[Claim]) -> bool:
+        """Whether a warehouse has every line of a basket."""
+        levels = ((self._levels.get(Place(claim.sku, warehouse_id)), claim) for claim in claims)
+        return all(level is not None and level.available >= claim.quantity for level, claim in levels)
 
     @property
     def changed(self) -> list[Level]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mercato.errors import Conflict, FailedPrecondition
+from mercato.errors import FailedPrecondition
 from services.inventory.domain import Shortage
 
 
@@ -43,7 +43,3 @@ class PickedTooMuch(FailedPrecondition):
 
     def __init__(self, sku: str, picked: int, held: int) -> None:
         super().__init__(f"{picked} picked of {held} held of {sku}", sku=sku, picked=picked, held=held)
-
-
-class Outrun(Conflict):
-    """Others took the stock between the look and the lock."""

@@ -5,6 +5,7 @@ from uuid import UUID
 from grpc import ServicerContext
 
 from mercato.api.inventory.v1 import inventory_pb2 as pb
+from mercato.group_commit import GroupCommit
 from mercato.pagination import PageTokens
 from mercato.rpc import current_call
 from services.inventory import messages
@@ -21,6 +22,8 @@ class InventoryServicer:
     def __init__(self, inventory: Inventory, queries: StockQueries, pages: PageTokens) -> None:
         """Serve these."""
         self._inventory = inventory
+        self._reserving = GroupCommit(inventory.reserve_stock, inventory.reserve_together)
+        self._committing = GroupCommit(inventory.commit_reservation, inventory.commit_together)
         self._queries = queries
         self._pages = pages
 
@@ -63,11 +66,11 @@ class InventoryServicer:
 
     def ReserveStock(self, request: pb.ReserveStockRequest, context: ServicerContext) -> pb.Reservation:
         """Hold stock for an order, all lines in one warehouse or none."""
-        return messages.reservation_to_pb(self._inventory.reserve_stock(messages.basket(request)))
+        return messages.reservation_to_pb(self._reserving.do(messages.basket(request)))
 
     def CommitReservation(self, request: pb.CommitReservationRequest, context: ServicerContext) -> pb.Reservation:
         """Make a reservation firm."""
-        return messages.reservation_to_pb(self._inventory.commit_reservation(UUID(request.reservation_id)))
+        return messages.reservation_to_pb(self._committing.do(UUID(request.reservation_id)))
 
     def ReleaseReservation(self, request: pb.ReleaseReservationRequest, context: ServicerContext) -> pb.Reservation:
         """Give the stock back."""

@@ -1,7 +1,8 @@
 """Stock, its ledger and the claims on it in PostgreSQL, as one transaction sees and changes them."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import timedelta
+import json
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, LiteralString
 from uuid import UUID
@@ -9,7 +10,7 @@ from uuid import UUID
 from psycopg import Connection
 from psycopg.rows import class_row, dict_row, scalar_row
 
-from mercato.postgres import Work
+from mercato.postgres import LostRace, Work
 from services.inventory.domain import (
     LOW_AT,
     Basket,
@@ -23,17 +24,19 @@ from services.inventory.domain import (
     TooMuch,
     Warehouse,
 )
-from services.inventory.refusals import Outrun
 from services.inventory.reservation import Reservation, State
 from services.inventory.statements import (
     ADVANCE,
-    AVAILABLE,
     BRING,
     BURY,
+    DUE,
     EXPIRE,
     FIND,
+    HOLD,
     LEVELS,
     LOCK,
+    LOCK_ALL,
+    LOOK,
     OPEN,
     PUT_WAREHOUSE,
     RESERVE,
@@ -53,10 +56,9 @@ class ReservationStore:
         self._connection = connection
 
     def reserve(self, basket: Basket, hold: timedelta) -> tuple[Reservation, list[Change]] | None:
-        """Take all lines in the first warehouse that has them.
+        """Take all lines in the first warehouse that has them, at the first look.
 
-        None, and nothing written, if no warehouse has or the id is taken. Outrun if others were faster: what was
-        written must be rolled back then.
+        None, and nothing written, if no warehouse has, the id is taken, or others were faster.
         """
         values = {
             "id": basket.reservation_id,
@@ -68,11 +70,31 @@ class ReservationStore:
             "low": LOW_AT,
         }
         rows = _rows(self._connection, RESERVE, values)
-        if not rows:
-            return None
-        if not rows[0]["taken"]:
-            raise Outrun
-        return _reserved(basket, rows)
+        return _reserved(basket, rows) if rows else None
+
+    def look(self, ids: Sequence[UUID], hold: timedelta) -> tuple[datetime, dict[UUID, Reservation]]:
+        """Until when what is held now lasts, and those of the reservations that there are; what ran out is locked."""
+        rows = _rows(self._connection, LOOK, {"ids": list(ids), "hold": hold})
+        found = {row["id"]: reservation_of(row) for row in rows if row["id"]}
+        if expired := [each.id for each in found.values() if each.state is State.EXPIRED]:
+            found |= {each.id: each for each in self.lock_all(expired)}
+        return rows[0]["until"], found
+
+    def hold(self, held: Sequence[Reservation], ledger: Ledger) -> None:
+        """Write new reservations and what they took. LostRace if somebody else took one of the ids meanwhile."""
+        if held:
+            changed = ledger.changed
+            values = {
+                "held": json.dumps([_held_columns(each) for each in held]),
+                "until": held[0].expire_time,
+                "skus": [level.sku for level in changed],
+                "warehouses": [level.warehouse_id for level in changed],
+                "reserved": [level.reserved for level in changed],
+                "sequences": [level.sequence for level in changed],
+            }
+            with self._connection.cursor(row_factory=scalar_row) as cursor:
+                if cursor.execute(HOLD, values).fetchone() != len(held):
+                    raise LostRace("the reservation was made or released at the same moment; try again")
 
     def find(self, reservation_id: UUID) -> Reservation | None:
         """A reservation as it is."""
@@ -82,13 +104,28 @@ class ReservationStore:
         """A reservation that nobody else changes until this transaction ends."""
         return _one(_rows(self._connection, FIND + " for update", [reservation_id]))
 
+    def lock_all(self, ids: Sequence[UUID]) -> list[Reservation]:
+        """Those of the reservations that there are, by id; nobody else changes them until this transaction ends."""
+        return [reservation_of(row) for row in _rows(self._connection, LOCK_ALL, [list(ids)])]
+
     def bury(self, tombstone: Reservation) -> bool:
         """Leave a tombstone. False if there is a reservation by now."""
         return self._connection.execute(BURY, [tombstone.id]).rowcount == 1
 
-    def advance(self, reservation: Reservation) -> None:
-        """Write the state and version of a locked reservation."""
-        self._connection.execute(ADVANCE, [reservation.state, reservation.version, reservation.id])
+    def advance(self, *locked: Reservation) -> None:
+        """Write the state and version of locked reservations."""
+        columns = (
+            [each.id for each in locked],
+            [str(each.state) for each in locked],
+            [each.version for each in locked],
+        )
+        if locked:
+            self._connection.execute(ADVANCE, columns)
+
+    def due(self) -> bool:
+        """Whether there is a held reservation whose time has come."""
+        [due] = self._connection.execute(DUE).fetchone() or [False]
+        return bool(due)
 
     def expire(self, most: int) -> list[Reservation]:
         """Let held reservations run out whose time has come by the database's clock, oldest first."""
@@ -136,11 +173,6 @@ class StockStore:
     def of(self, skus: Sequence[str]) -> list[Stock]:
         """The stock of SKUs, by SKU."""
         return stock_of(self._levels(LEVELS, [list(skus)]))
-
-    def available(self, skus: Sequence[str], warehouses: Sequence[str]) -> Mapping[Place, int]:
-        """What may be reserved, where it is known at all."""
-        rows = _rows(self._connection, AVAILABLE, [list(skus), list(warehouses)])
-        return {Place(row["sku"], row["warehouse_id"]): row["available"] for row in rows}
 
     def _levels(self, statement: LiteralString, values: Any) -> list[Level]:
         with self._connection.cursor(row_factory=class_row(Level)) as cursor:
@@ -255,6 +287,17 @@ def _brought(
     return Change.of(kind, before, on_hand=units, reference=reference)
 
 
+def _held_columns(held: Reservation) -> dict[str, object]:
+    return {
+        "id": str(held.id),
+        "order_id": str(held.order_id),
+        "warehouse_id": held.warehouse_id,
+        "skus": [claim.sku for claim in held.claims],
+        "quantities": [claim.quantity for claim in held.claims],
+        "version": held.version,
+    }
+
+
 def _reserved(basket: Basket, rows: list[dict[str, Any]]) -> tuple[Reservation, list[Change]]:
     # The rows are the levels as they were locked: what became of them follows by the same rules as everywhere.
     ledger = Ledger(Level(**{name: row[name] for name in LEVEL}) for row in rows)
@@ -265,6 +308,5 @@ def _reserved(basket: Basket, rows: list[dict[str, Any]]) -> tuple[Reservation, 
         State.HELD,
         basket.claims,
         rows[0]["expire_time"],
-        rows[0]["reservation_version"],
     )
     return reservation, reservation.take(ledger)

@@ -1,48 +1,65 @@
 """What can be done with stock. Every method is one transaction and the events that leave with it."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 from uuid import UUID
 
 from google.protobuf.message import Message
 
-from mercato.errors import NotFound
+from mercato.errors import MercatoError, NotFound
 from mercato.etag import require_etag
+from mercato.group_commit import Turn
+from mercato.postgres import retried
 from mercato.rpc import Key
 from services.inventory import messages
-from services.inventory.domain import Basket, Change, Claim, Kind, Ledger, Place, Stock, Warehouse, each_once, shortage
-from services.inventory.refusals import OutOfStock, Outrun, UnknownWarehouse
-from services.inventory.reservation import Reservation
+from services.inventory.domain import Basket, Change, Claim, Kind, Ledger, Place, Stock, Warehouse, each_once
+from services.inventory.refusals import OutOfStock, UnknownWarehouse
+from services.inventory.reservation import Reservation, State
+from services.inventory.till import Till
 
 EXPIRED_AT_ONCE = 500
+Outcome = Reservation | Exception
 
 
 class Reservations(Protocol):
     """Claims, as one transaction sees and changes them."""
 
     def reserve(self, basket: Basket, hold: timedelta) -> tuple[Reservation, list[Change]] | None:
-        """Take all lines in the first warehouse that has them.
+        """Take all lines in the first warehouse that has them, at the first look.
 
-        None, and nothing written, if no warehouse has or the id is taken. Outrun if others were faster.
+        None, and nothing written, if no warehouse has, the id is taken, or others were faster.
         """
         ...
 
-    def find(self, reservation_id: UUID) -> Reservation | None:
-        """A reservation as it is."""
+    def look(self, ids: Sequence[UUID], hold: timedelta) -> tuple[datetime, dict[UUID, Reservation]]:
+        """Until when what is held now lasts, and those of the reservations that there are; what ran out is locked."""
+        ...
+
+    def hold(self, held: Sequence[Reservation], ledger: Ledger) -> None:
+        """Write new reservations and what they took. LostRace if somebody else took one of the ids meanwhile."""
         ...
 
     def lock(self, reservation_id: UUID) -> Reservation | None:
         """A reservation that nobody else changes until the transaction ends."""
         ...
 
+    def lock_all(self, ids: Sequence[UUID]) -> Sequence[Reservation]:
+        """Those of the reservations that there are, locked."""
+        ...
+
     def bury(self, tombstone: Reservation) -> bool:
         """Leave a tombstone. False if there is a reservation by now."""
         ...
 
-    def advance(self, reservation: Reservation) -> None:
-        """Write the state and version of a locked reservation."""
+    def advance(self, *locked: Reservation) -> None:
+        """Write the state and version of locked reservations."""
+        ...
+
+    def due(self) -> bool:
+        """Whether there is a held reservation whose time has come."""
         ...
 
     def expire(self, most: int) -> list[Reservation]:
@@ -75,10 +92,6 @@ class StockLevels(Protocol):
 
     def of(self, skus: Sequence[str]) -> list[Stock]:
         """The stock of SKUs, by SKU."""
-        ...
-
-    def available(self, skus: Sequence[str], warehouses: Sequence[str]) -> Mapping[Place, int]:
-        """What may be reserved, where it is known at all."""
         ...
 
 
@@ -135,49 +148,55 @@ class Work(Protocol):
 class Inventory:
     """What can be done with stock."""
 
-    def __init__(self, work: Callable[[], Work], hold: timedelta, *, looks: int = 100) -> None:
-        """`hold` is how long a reservation lasts that nobody commits, `looks` how often one that is outrun tries."""
+    def __init__(self, work: Callable[[], Work], hold: timedelta) -> None:
+        """`hold` is how long a reservation lasts that nobody commits."""
         self._work = work
         self._hold = hold
-        self._looks = looks
 
     def reserve_stock(self, basket: Basket) -> Reservation:
         """Hold every claim in one warehouse or none, until the hold runs out. Repeating it answers as the first time.
 
-        Each look is a transaction of its own: one that was outrun must not keep rows locked while it looks again.
+        One statement if the first look finds everything; whatever else there is to say is said to a set of one.
         """
         each_once(basket.claims)
-        for _ in range(self._looks - 1):
-            try:
-                return self._reserve(basket)
-            except Outrun:
-                continue
-        return self._reserve(basket)
-
-    def _reserve(self, basket: Basket) -> Reservation:
         with self._work() as work:
             if taken := work.reservations.reserve(basket, self._hold):
-                reservation, changes = taken
-                _tell_of(work, reservation, messages.stock_reserved(reservation, changes), changes)
-                return reservation
-            earlier = work.reservations.find(basket.reservation_id)
-            if earlier and (answer := earlier.again()):
-                return answer
-            _require(work, *basket.warehouses)
-            available = work.stock.available([claim.sku for claim in basket.claims], basket.warehouses)
-            if short := shortage(basket.claims, basket.warehouses, available):
-                raise OutOfStock(short)
-            raise Outrun
+                _tell_reserved(work, *taken)
+                return taken[0]
+        return _only(retried(lambda: self.reserve_together([Turn.of(basket)])))
+
+    def reserve_together(self, turns: Sequence[Turn[Basket]]) -> list[Outcome]:
+        """The same for baskets that came together, in one transaction; what each is told, in their order.
+
+        What is refused looks again, once, if there are holds that ran out and nobody swept: a sweeper that is away
+        must not cost a sale.
+        """
+        outcomes = self._serve(turns)
+        refused = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, OutOfStock)]
+        if refused and self._expire():
+            for number, outcome in zip(refused, self._serve([turns[each] for each in refused]), strict=True):
+                outcomes[number] = outcome
+        return outcomes
+
+    def _serve(self, turns: Sequence[Turn[Basket]]) -> list[Outcome]:
+        with self._work() as work:
+            till = _till(work, [turn.item for turn in turns], self._hold)
+            served = [turn.decide(till.serve) for turn in turns]
+            work.reservations.hold(till.held, till.ledger)
+            return [_served(work, turn, each) for turn, each in zip(turns, served, strict=True)]
 
     def commit_reservation(self, reservation_id: UUID) -> Reservation:
         """Hold for good."""
+        return _only(self.commit_together([Turn.of(reservation_id)]))
+
+    def commit_together(self, turns: Sequence[Turn[UUID]]) -> list[Outcome]:
+        """The same for reservations whose commits came together, in one transaction."""
         with self._work() as work:
-            reservation = _locked(work, reservation_id)
-            committed = reservation.commit()
-            if committed is not reservation:
-                work.reservations.advance(committed)
-                _tell_of(work, committed, messages.stock_committed(committed))
-            return committed
+            locked = {each.id: each for each in work.reservations.lock_all([turn.item for turn in turns])}
+            now = dict(locked)
+            outcomes: list[Outcome] = [turn.decide(partial(_commit, work, now)) for turn in turns]
+            work.reservations.advance(*(each for each in now.values() if each is not locked[each.id]))
+            return outcomes
 
     def release_reservation(self, reservation_id: UUID) -> Reservation:
         """Give the stock back. What is not known yet is refused when it comes."""
@@ -213,14 +232,17 @@ class Inventory:
 
     def expire_reservations(self) -> bool:
         """Give back what some of the reservations hold whose time is over; True if there may be more of them."""
+        return self._expire() == EXPIRED_AT_ONCE
+
+    def _expire(self) -> int:
         with self._work() as work:
-            expired = work.reservations.expire(EXPIRED_AT_ONCE)
+            expired = work.reservations.expire(EXPIRED_AT_ONCE) if work.reservations.due() else []
             ledger = work.stock.lock({place for reservation in expired for place in reservation.places})
             for reservation in expired:
                 changes = reservation.give_back(ledger)
                 _tell_of(work, reservation, messages.stock_released(reservation, changes), changes)
             work.stock.write(ledger)
-        return len(expired) == EXPIRED_AT_ONCE
+        return len(expired)
 
     def receive_stock(self, place: Place, quantity: int, reference: str, key: Key | None = None) -> Stock:
         """Book goods that came in."""
@@ -282,6 +304,45 @@ class Inventory:
         return warehouse
 
 
+def _till(work: Work, baskets: Sequence[Basket], hold: timedelta) -> Till:
+    """A till with all in reach that these baskets may need. Only what is not answered already needs locks."""
+    until, earlier = work.reservations.look([basket.reservation_id for basket in baskets], hold)
+    fresh = [basket for basket in baskets if not _answered(earlier.get(basket.reservation_id))]
+    ledger = work.stock.lock({place for basket in fresh for place in basket.places})
+    seen = {level.warehouse_id for level in ledger}
+    unseen = {name for basket in fresh for name in basket.warehouses} - seen
+    return Till(ledger, earlier, seen | work.warehouses.known(list(unseen)) if unseen else seen, until)
+
+
+def _answered(earlier: Reservation | None) -> bool:
+    return earlier is not None and earlier.state is not State.EXPIRED
+
+
+def _served(work: Work, turn: Turn[Basket], served: tuple[Reservation, list[Change]] | MercatoError) -> Outcome:
+    if isinstance(served, MercatoError):
+        return served
+    reservation, changes = served
+    if changes:
+        turn.run(_tell_reserved, work, reservation, changes)
+    return reservation
+
+
+def _only(outcomes: Sequence[Outcome]) -> Reservation:
+    [outcome] = outcomes
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def _commit(work: Work, known: dict[UUID, Reservation], reservation_id: UUID) -> Reservation:
+    if not (reservation := known.get(reservation_id)):
+        raise NotFound(f"there is no reservation {reservation_id}")
+    committed = known[reservation_id] = reservation.commit()
+    if committed is not reservation:
+        _tell_of(work, committed, messages.stock_committed(committed))
+    return committed
+
+
 def _locked(work: Work, reservation_id: UUID) -> Reservation:
     if not (reservation := work.reservations.lock(reservation_id)):
         raise NotFound(f"there is no reservation {reservation_id}")
@@ -302,6 +363,10 @@ def _stock(work: Work, sku: str) -> Stock:
 def _tell_of(work: Work, reservation: Reservation, event: Message, changes: Sequence[Change] = ()) -> None:
     work.publish(event, str(reservation.id), reservation.version)
     _tell_crossings(work, changes)
+
+
+def _tell_reserved(work: Work, reservation: Reservation, changes: Sequence[Change]) -> None:
+    _tell_of(work, reservation, messages.stock_reserved(reservation, changes), changes)
 
 
 def _tell(work: Work, change: Change) -> None:

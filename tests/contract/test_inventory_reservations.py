@@ -3,7 +3,7 @@
 import copy
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,6 +15,7 @@ import pytest
 from google.protobuf.message import Message
 
 from mercato.errors import Conflict, InvalidArgument, MercatoError, NotFound
+from mercato.group_commit import GroupCommit
 from mercato.ids import uuid7
 from mercato.postgres import Database
 from mercato.rpc import Key
@@ -22,7 +23,6 @@ from mercato.testing import all_at_once, at_once
 from services.inventory.domain import Basket, Change, Claim, Kind, Ledger, Level, Place, Stock, Warehouse, shortage
 from services.inventory.refusals import (
     OutOfStock,
-    Outrun,
     PickedTooMuch,
     ReservationConsumed,
     ReservationExpired,
@@ -72,14 +72,27 @@ class MemoryStock:
         self.advance(reservation)
         return reservation, changes
 
+    def look(self, ids: Sequence[UUID], hold: timedelta) -> tuple[datetime, dict[UUID, Reservation]]:
+        return datetime.now(UTC) + hold, {each.id: each for each in self.lock_all(ids)}
+
+    def hold(self, held: Sequence[Reservation], ledger: Ledger) -> None:
+        self.advance(*held)
+        self.write(ledger)
+
     def find(self, reservation_id: UUID) -> Reservation | None:
         return self.reservations_by_id.get(reservation_id)
+
+    def lock_all(self, ids: Sequence[UUID]) -> list[Reservation]:
+        return [self.reservations_by_id[each] for each in ids if each in self.reservations_by_id]
 
     def bury(self, tombstone: Reservation) -> bool:
         return self.reservations_by_id.setdefault(tombstone.id, tombstone) is tombstone
 
-    def advance(self, reservation: Reservation) -> None:
-        self.reservations_by_id[reservation.id] = reservation
+    def advance(self, *locked: Reservation) -> None:
+        self.reservations_by_id.update({each.id: each for each in locked})
+
+    def due(self) -> bool:
+        return True
 
     def expire(self, most: int) -> list[Reservation]:
         now = datetime.now(UTC)
@@ -116,13 +129,6 @@ class MemoryStock:
     def of(self, skus: Sequence[str]) -> list[Stock]:
         return [Stock(sku, tuple(self.lock_sku(sku))) for sku in sorted(skus) if any(self.lock_sku(sku))]
 
-    def available(self, skus: Sequence[str], warehouses: Sequence[str]) -> Mapping[Place, int]:
-        return {
-            place: level.available
-            for place, level in self.levels.items()
-            if place.sku in skus and place.warehouse_id in warehouses
-        }
-
     def put(self, warehouse: Warehouse) -> None:
         self.places[warehouse.id] = warehouse
 
@@ -141,8 +147,14 @@ class MemoryReservations:
     """The claims of a MemoryStock; its one lock stands for the row's."""
 
     def __init__(self, stock: MemoryStock) -> None:
-        self.reserve, self.find, self.lock = stock.reserve, stock.find, stock.find
-        self.bury, self.advance, self.expire = stock.bury, stock.advance, stock.expire
+        self.reserve, self.look, self.hold, self.lock, self.lock_all = (
+            stock.reserve,
+            stock.look,
+            stock.hold,
+            stock.find,
+            stock.lock_all,
+        )
+        self.bury, self.advance, self.expire, self.due = stock.bury, stock.advance, stock.expire, stock.due
 
 
 class NoRepeats:
@@ -243,6 +255,21 @@ class PostgresBooks:
         return {Place(*row[:2]): row[2] for row in rows}
 
 
+class Grouped(Inventory):
+    """An inventory whose callers wait for each other and then go together, as over gRPC."""
+
+    def __init__(self, work: Callable[[], Any], hold: timedelta) -> None:
+        super().__init__(work, hold)
+        self._reserving = GroupCommit(super().reserve_stock, super().reserve_together)
+        self._committing = GroupCommit(super().commit_reservation, super().commit_together)
+
+    def reserve_stock(self, basket: Basket) -> Reservation:
+        return self._reserving.do(basket)
+
+    def commit_reservation(self, reservation_id: UUID) -> Reservation:
+        return self._committing.do(reservation_id)
+
+
 @dataclass
 class World:
     """An inventory with two warehouses, what it told, and its books."""
@@ -250,10 +277,10 @@ class World:
     work: Callable[[], Any]
     told: list[Told]
     books: Books
+    kind: type[Inventory] = Inventory
 
-    @property
-    def inventory(self) -> Inventory:
-        return Inventory(self.work, HOLD)
+    def __post_init__(self) -> None:
+        self.inventory = self.kind(self.work, HOLD)
 
     @property
     def fleeting(self) -> Inventory:
@@ -331,9 +358,11 @@ def empty_inventory(inventory_database: Database, fresh_database: FreshDatabase)
     return inventory_database
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture(params=["memory", "postgres", "grouped"])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     world = _memory() if request.param == "memory" else _postgres(request.getfixturevalue("empty_inventory"))
+    if request.param == "grouped":
+        world = replace(world, kind=Grouped)
     for name in ("north", "south"):
         world.inventory.put_warehouse(Warehouse(name, name))
     yield world
@@ -761,20 +790,15 @@ def test_the_first_goods_of_a_sku_from_two_sides_add_up(world: World) -> None:
     again_and_again(meet)
 
 
-def test_goods_that_come_between_the_look_and_the_refusal_are_sold() -> None:
-    looks: list[UUID] = []
+def test_what_the_first_look_misses_is_sold_all_the_same() -> None:
+    class Blind(MemoryStock):
+        def reserve(self, *_: object) -> None:
+            return None
 
-    class Blinking(MemoryStock):
-        def reserve(self, basket: Basket, hold: timedelta) -> tuple[Reservation, list[Change]] | None:
-            looks.append(basket.reservation_id)
-            return super().reserve(basket, hold) if len(looks) > 2 else None
-
-    stock, lock, told = Blinking(), threading.Lock(), list[Told]()
+    stock, lock, told = Blind(), threading.Lock(), list[Told]()
     world = World(lambda: MemoryWork(stock, lock, told), told, MemoryBooks(stock))
     world.inventory.put_warehouse(Warehouse("north", "North"))
     world.receive(milk=1)
-    with pytest.raises(Outrun):
-        Inventory(world.work, HOLD, looks=1).reserve_stock(basket(milk=1))
     assert world.inventory.reserve_stock(basket(milk=1)).state is State.HELD
     world.audit()
 
