@@ -37,7 +37,7 @@ class Memory:
     @classmethod
     def of_family(cls, leader: int) -> "Memory":
         """The memory of a process and of all that it started."""
-        parts = [_rollup(pid) for pid in _family(leader)]
+        parts = [_rollup(pid) for pid in family(leader)]
         return cls(sum(part.rss for part in parts), sum(part.pss for part in parts))
 
 
@@ -50,7 +50,8 @@ def _rollup(pid: int) -> Memory:
     return Memory(values.get("Rss", 0), values.get("Pss", 0))
 
 
-def _family(leader: int) -> list[int]:
+def family(leader: int) -> list[int]:
+    """A process and all that it started, directly or not."""
     family, waiting = [], [leader]
     while waiting:
         pid = waiting.pop()

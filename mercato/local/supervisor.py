@@ -211,8 +211,8 @@ def supervise(supervisor: Supervisor) -> None:
         sys.exit(str(trouble))
 
 
-def main() -> None:
-    """Supervise the mesh that the environment describes."""
+def main(refit: Callable[[Home, list[Part]], list[Part]] = lambda _, parts: parts) -> None:
+    """Supervise the mesh that the environment describes, its parts perhaps refitted."""
     from mercato.config import LocalSettings, load, surroundings
     from mercato.local import sources, training
     from mercato.local.table import mesh_parts
@@ -223,7 +223,7 @@ def main() -> None:
     supervise(
         Supervisor(
             home,
-            mesh_parts(home, settings),
+            refit(home, mesh_parts(home, settings)),
             environment,
             code=sources.code(),
             chassis=sources.chassis(surroundings()),

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import cycle
 
+from chaos.recording import records
 from mercato.local.mesh import Mesh
 from mercato.local.part import State
-from tests.e2e.recording import records
 from tests.e2e.town import Json, Shop, ordered, until
 
 OUTAGE = 10.0

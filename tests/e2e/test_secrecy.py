@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from chaos.recording import records
 from mercato.local.mesh import Mesh
 from tests.e2e.opening import PASSWORD
-from tests.e2e.recording import records
 from tests.e2e.town import Shop, ordered
 
 

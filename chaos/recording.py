@@ -29,7 +29,12 @@ class Record:
 def records(bootstrap: str, service: str = "") -> list[Record]:
     """All records of a service, or of all; those of one key in their order."""
     consumer = Consumer(
-        {"bootstrap.servers": bootstrap, "group.id": "tests", "enable.auto.commit": False, "enable.partition.eof": True}
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "recording",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+        }
     )
     try:
         return [_record(message) for message in _read(consumer, f"mercato.{service}")]
@@ -50,7 +55,7 @@ def _read(consumer: Consumer, prefix: str) -> Iterator[Message]:
             match message.error():
                 case None:
                     yield message
-                case error if error.code() == KafkaError._PARTITION_EOF:
+                case error if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  the library's own name for it
                     unread.discard((str(message.topic()), int(message.partition() or 0)))
 
 
