@@ -4,7 +4,8 @@
 before the service's own. What ran stands in `<schema>.migration` with a checksum: one that was edited is refused.
 
 Each schema has one role, `mercato_<schema>`, that may read and write its tables and see no other schema. It owns
-nothing: a migration takes from it what it must not do (`revoke update, delete on events from mercato_orders`).
+nothing: a migration takes from it what it must not do (`revoke update, delete on events from mercato_orders`). Beside
+them there is `mercato_auditor`, which migrations grant what the auditor reads, and which may write nowhere.
 
 The account that migrates needs CREATEROLE, and CREATE on the database; it need not be a superuser.
 """
@@ -26,6 +27,7 @@ from psycopg import Connection, errors, sql
 from mercato import log
 
 CHASSIS = "chassis"
+AUDITOR = "auditor"
 # Whoever migrates holds it; a second one waits. One lock for all schemas, for extensions and roles are common to them.
 LOCK = 0x6D657263_61746F
 FILE = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
@@ -35,6 +37,7 @@ ROLE_SETTINGS: Mapping[str, str] = {
     "lock_timeout": "2s",
     "idle_in_transaction_session_timeout": "5s",
 }
+AUDITOR_SETTINGS: Mapping[str, str] = {"statement_timeout": "120s", "default_transaction_read_only": "on"}
 _log = log.get(__name__)
 
 
@@ -61,10 +64,13 @@ class Migration:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-def migrate(admin_url: str, passwords: Mapping[str, str], folder: Path | None = None) -> list[str]:
+def migrate(
+    admin_url: str, passwords: Mapping[str, str], folder: Path | None = None, *, auditor: str = ""
+) -> list[str]:
     """Bring the schemas named by `passwords` (schema → its role's password) up to date; what was done, line by line.
 
-    Makes the database if it is missing. BadMigration if a file was edited after it was applied, or came too late.
+    Makes the database if it is missing. With a password for it, the auditor's role may sign in. BadMigration if a file
+    was edited after it was applied, or came too late.
     """
     folder = folder or default_folder()
     done: list[str] = []
@@ -74,6 +80,8 @@ def migrate(admin_url: str, passwords: Mapping[str, str], folder: Path | None = 
             files = [*migrations(folder, CHASSIS), *migrations(folder, schema)]
             done += _prepare(connection, schema, password)
             done += _apply(connection, schema, files)
+        if auditor:
+            _admit_auditor(connection, auditor)
     return done
 
 
@@ -170,33 +178,38 @@ def _close_public(connection: Connection[Any]) -> None:
 def _prepare(connection: Connection[Any], schema: str, password: str) -> list[str]:
     """The role with its password and settings; the schema with what the role may do there."""
     name, done = role(schema), []
-    # As a verifier, so that the password itself stands in no log of the server.
-    verifier = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
     with connection.transaction():
         if not connection.execute("select 1 from pg_roles where rolname = %s", [name]).fetchone():
-            connection.execute(sql.SQL("create role {} login").format(sql.Identifier(name)))
+            connection.execute(sql.SQL("create role {}").format(sql.Identifier(name)))
             done.append(f"role {name}")
-        connection.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(name), sql.Literal(verifier)))
+        _let_sign_in(connection, name, password)
         if not connection.execute("select 1 from pg_namespace where nspname = %s", [schema]).fetchone():
             connection.execute(_text(CREATE_SCHEMA, schema))
             done.append(f"schema {schema}")
-        if not _configured(connection, schema):
-            for setting, value in _settings(schema).items():
-                connection.execute(
-                    sql.SQL("alter role {} set {} = {}").format(
-                        sql.Identifier(name), sql.Identifier(setting), sql.Literal(value)
-                    )
-                )
+        _configure(connection, name, {**ROLE_SETTINGS, "search_path": schema})
     return done
 
 
-def _settings(schema: str) -> Mapping[str, str]:
-    return {**ROLE_SETTINGS, "search_path": schema}
+def _admit_auditor(connection: Connection[Any], password: str) -> None:
+    with connection.transaction():
+        _let_sign_in(connection, role(AUDITOR), password)
+        _configure(connection, role(AUDITOR), AUDITOR_SETTINGS)
 
 
-def _configured(connection: Connection[Any], schema: str) -> bool:
-    found = connection.execute("select rolconfig from pg_roles where rolname = %s", [role(schema)]).fetchone()
-    return found is not None and set(found[0] or ()) == {f"{name}={value}" for name, value in _settings(schema).items()}
+def _let_sign_in(connection: Connection[Any], name: str, password: str) -> None:
+    # As a verifier, so that the password itself stands in no log of the server.
+    verifier = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
+    statement = sql.SQL("alter role {} login password {}")
+    connection.execute(statement.format(sql.Identifier(name), sql.Literal(verifier)))
+
+
+def _configure(connection: Connection[Any], name: str, settings: Mapping[str, str]) -> None:
+    found = connection.execute("select rolconfig from pg_roles where rolname = %s", [name]).fetchone()
+    if found is not None and set(found[0] or ()) == {f"{setting}={value}" for setting, value in settings.items()}:
+        return
+    for setting, value in settings.items():
+        statement = sql.SQL("alter role {} set {} = {}")
+        connection.execute(statement.format(sql.Identifier(name), sql.Identifier(setting), sql.Literal(value)))
 
 
 # Rights come by default with every table that is made later, so that a migration may take some away for good.

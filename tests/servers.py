@@ -13,6 +13,7 @@ from mercato.postgres import Database
 
 SCHEMAS = ("catalog", "inventory", "orders", "payments", "delivery", "users")
 PASSWORDS: Mapping[str, str] = {schema: f"password of {schema}" for schema in SCHEMAS}
+AUDITOR = "password of auditor"
 TEMPLATE = "template_mercato"
 
 
@@ -25,6 +26,11 @@ class FreshDatabase:
     def url_of(self, schema: str) -> str:
         """The same, as the role of a schema."""
         return service_url(self.url, schema, PASSWORDS[schema])
+
+    @property
+    def url_of_auditor(self) -> str:
+        """The same, as the auditor's role."""
+        return service_url(self.url, "auditor", AUDITOR)
 
     @contextmanager
     def of(
@@ -45,7 +51,7 @@ class PostgresServer:
         """Make the template that fresh databases are copied from."""
         self.url = url
         self._names = (f"fresh_{number}" for number in count(1))
-        migrate(self._named(TEMPLATE), PASSWORDS)
+        migrate(self._named(TEMPLATE), PASSWORDS, auditor=AUDITOR)
 
     def empty(self) -> str:
         """The URL of a database, as its superuser, that is not there yet."""

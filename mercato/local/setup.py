@@ -13,6 +13,7 @@ from mercato.local.table import SERVICES
 from mercato.local.trouble import Trouble
 
 CALLERS = ("gateway", "operator", *(service.name for service in SERVICES))
+AUDITOR = "auditor"
 SCHEMAS = tuple(service.schema for service in SERVICES)
 
 
@@ -27,7 +28,8 @@ def bring_up_to_date(settings: LocalSettings) -> None:
     from mercato.kafka import Kafka
     from mercato.migrate import migrate
 
-    for line in migrate(settings.database_url, passwords(settings.role_passwords)):
+    known, auditor = passwords(settings.role_passwords), auditor_password(settings.role_passwords)
+    for line in migrate(settings.database_url, known, auditor=auditor):
         print(line)
     if settings.kafka_bootstrap:
         kafka = Kafka(settings.kafka_bootstrap)
@@ -43,6 +45,12 @@ def passwords(folder: Path | None) -> Mapping[str, str]:
         return {schema: (folder / schema).read_text().strip() for schema in SCHEMAS}
     except OSError as error:
         raise Trouble(f"{error.filename} cannot be read.", "It holds the password of the schema's role.") from error
+
+
+def auditor_password(folder: Path | None) -> str:
+    """The password of the auditor's role; empty where nobody is to audit from outside."""
+    file = folder / AUDITOR if folder else None
+    return file.read_text().strip() if file and file.exists() else ""
 
 
 if __name__ == "__main__":

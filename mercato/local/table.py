@@ -111,6 +111,19 @@ class Table:
         slot = Slot(address, partial(answers_http, address, "/readyz"), environment)
         return Part("gateway", _python("gateway"), (slot,), ("valkey", "setup"), tuple(each.name for each in SERVICES))
 
+    def auditor_environment(self) -> dict[str, str]:
+        """What the auditor is told: the database by the role that may only read, the provider's log, whom to call."""
+        return (
+            self._common("auditor")
+            | self._targets(each.name for each in SERVICES)
+            | {
+                "MERCATO_DATABASE_URL": self._signed_in("auditor", self._home.secret("role.auditor")),
+                "MERCATO_KAFKA_BOOTSTRAP": self._bootstrap,
+                "MERCATO_AUDITOR_PROVIDER": f"http://{self._address('simulator')}",
+                "MERCATO_AUDITOR_PROVIDER_KEY": self._provider_key,
+            }
+        )
+
     def targets(self) -> dict[str, str]:
         """Where each service listens, in the words of a gRPC channel: both ports of every copy.
 
@@ -159,14 +172,18 @@ class Table:
 
     def _as_role(self, service: Service) -> str:
         """The database, as the role that sees this service's schema and no other."""
+        return self._signed_in(service.schema, self._password(service))
+
+    def _signed_in(self, role: str, password: str) -> str:
         url = urlsplit(self._database_url)
         place = url.netloc.rpartition("@")[2]
-        return url._replace(netloc=f"mercato_{service.schema}:{quote(self._password(service))}@{place}").geturl()
+        return url._replace(netloc=f"mercato_{role}:{quote(password)}@{place}").geturl()
 
     def _password_files(self) -> Path:
         folder = self._home.folder / "roles"
         for service in SERVICES:
             self._home.write_secret(folder / service.schema, self._password(service))
+        self._home.write_secret(folder / "auditor", self._home.secret("role.auditor"))
         return folder
 
     def _password(self, service: Service) -> str:

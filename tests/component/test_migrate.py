@@ -172,7 +172,7 @@ def test_a_database_is_ready_when_it_has_what_the_code_knows(
 ) -> None:
     assert inventory_database.ready()
     with psycopg.connect(fresh_database.url, autocommit=True) as connection:
-        connection.execute("update inventory.migration set name = '0000_older.sql' where source = 'inventory'")
+        connection.execute("update inventory.migration set name = '0000_older.sql' where name = '0001_stock.sql'")
         assert not inventory_database.ready()
-        connection.execute("update inventory.migration set name = '0001_stock.sql' where source = 'inventory'")
+        connection.execute("update inventory.migration set name = '0001_stock.sql' where name = '0000_older.sql'")
     assert inventory_database.ready()
