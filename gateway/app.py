@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from google.protobuf.descriptor import FileDescriptor
+from redis.asyncio import Redis
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
@@ -23,15 +24,21 @@ from gateway.identity import session_look_up
 from gateway.limits import Limits
 from gateway.live import HISTORY, OrderEvents, Pace
 from gateway.pages import Pages
+from gateway.rates import Rates
 from gateway.routes import Router, Template
-from gateway.sessions import Copies, Sessions
+from gateway.sessions import Sessions
 from gateway.wakeups import Wakeups
 from mercato.auth import Signer
 from mercato.clock import Clock, SystemClock
 from mercato.config import Settings
 
 SYSTEM_CLOCK = SystemClock()
-EXPOSED = ("ETag", "Location", "X-Request-Id", "X-Consistency", "Idempotent-Replayed", "Retry-After")
+DEVELOPMENT_FACTOR = 12.0
+"""Times as many requests as in production: whoever develops signs in more often than a shopper."""
+EXPOSED = (
+    *("ETag", "Location", "X-Request-Id", "X-Consistency", "Idempotent-Replayed", "Retry-After"),
+    *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit-Policy"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,7 @@ async def gateway(
     config: GatewayConfig,
     *,
     signer: Signer,
-    copies: Copies | None = None,
+    redis: Redis | None = None,
     wakeups: Wakeups | None = None,
     clock: Clock = SYSTEM_CLOCK,
     files: Sequence[FileDescriptor] | None = None,
@@ -61,8 +68,10 @@ async def gateway(
         channels = Channels(settings.targets)
         closing.push_async_callback(channels.close)
         caller = Caller(channels, signer, config.deadline, config.deadlines)
-        sessions = Sessions(copies, session_look_up(caller), clock)
-        mesh = Mesh(Access(sessions, frozenset(config.origins)), caller, limits, clock)
+        sessions = Sessions(redis, session_look_up(caller), clock)
+        factor = config.rate_factor or (DEVELOPMENT_FACTOR if settings.development else 1.0)
+        rates = Rates(redis, factor, config.gateways, config.trusted_proxies)
+        mesh = Mesh(Access(sessions, frozenset(config.origins)), caller, limits, rates, clock)
         found = operations(files)
         history = next((each for each in found if each.name == HISTORY), None)
         pace = Pace(beat=config.heartbeat.total_seconds(), look=config.look.total_seconds())

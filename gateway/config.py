@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
+from gateway.rates import Network, networks
 from mercato.config import BadSettings, config, duration, var, words
 
 
@@ -37,6 +38,11 @@ class GatewayConfig:
     body_timeout: timedelta = var(default="10s", converter=duration)
     # Origins whose pages may call, beside our own: `https://shop.example,https://staff.example`.
     origins: tuple[str, ...] = var(default="", converter=words)
+    # Times as many requests as the contracts allow; 0: twelve in development, one otherwise.
+    rate_factor: float = var(default="0", converter=float)
+    # Gateways that share the rates while Redis is away, and the networks of proxies whose X-Forwarded-For is believed.
+    gateways: int = var(default=1, converter=int)
+    trusted_proxies: tuple[Network, ...] = var(default="", converter=networks)
     gzip_from: int = var(default=1024, converter=int)
     # A quiet event stream says that it lives, and looks for news that Kafka did not hint at.
     heartbeat: timedelta = var(default="15s", converter=duration)

@@ -11,6 +11,7 @@ from gateway.calls import Visit
 from gateway.dispatch import ROUTE, VISIT, problem_of
 from gateway.limits import Limits
 from gateway.problems import Problem
+from gateway.rates import STANDING
 from mercato import log
 from mercato.telemetry import Counter, Histogram
 
@@ -43,7 +44,7 @@ class Edge:
         headers = Headers(scope=scope)
         visit = _visit(headers)
         scope[VISIT] = visit
-        answer = _Answer(send, visit, without_body=scope["method"] == "HEAD")
+        answer = _Answer(send, scope, visit, without_body=scope["method"] == "HEAD")
         with log.bound(request_id=visit.request_id, traceparent=visit.traceparent):
             try:
                 self._check(scope)
@@ -63,8 +64,9 @@ class Edge:
 class _Answer:
     """Passes an answer on, with the headers that every answer has."""
 
-    def __init__(self, send: Send, visit: Visit, *, without_body: bool) -> None:
+    def __init__(self, send: Send, scope: Scope, visit: Visit, *, without_body: bool) -> None:
         self._send = send
+        self._scope = scope
         self._visit = visit
         self._without_body = without_body
         self.status = 0
@@ -83,6 +85,7 @@ class _Answer:
         self.status = message["status"]
         headers = MutableHeaders(scope=message)
         headers["X-Request-Id"] = self._visit.request_id
+        headers.update(self._scope.get(STANDING, {}))
         for name, value in _SECURITY.items():
             headers.setdefault(name, value)
 

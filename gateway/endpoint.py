@@ -16,6 +16,7 @@ from gateway.conditions import etag_of, idempotency_key, not_modified, version_w
 from gateway.contract import ETAG, REQUEST_ID, Binding, Operation
 from gateway.limits import Limits, check_accepts
 from gateway.problems import Problem
+from gateway.rates import Rates
 from gateway.sessions import clear_cookie, set_cookie
 from gateway.transcode import Transcoder
 from mercato.clock import Clock
@@ -32,6 +33,7 @@ class Mesh:
     access: Access
     caller: Caller
     limits: Limits
+    rates: Rates
     clock: Clock
 
 
@@ -50,6 +52,7 @@ class Endpoint:
     async def __call__(self, request: Request, variables: Mapping[str, str], visit: Visit) -> Response:
         """The answer to a request. Problem, MercatoError or AioRpcError when there is none."""
         principal = await self._mesh.access.admit(self.operation, request.method, request.headers)
+        await self._mesh.rates.count(self.operation, principal, request.scope)
         check_accepts(request.headers.get("accept", ""))
         message = await self._message(request, variables, principal)
         try:

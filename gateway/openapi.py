@@ -104,6 +104,16 @@ def public_path(template: Template) -> str:
     return re.sub(r"\{([a-z0-9_.]+)(=[^}]*)?\}", lambda match: f"{{{variable_name(match[1])}}}", template.text)
 
 
+def _how_often(operation: Operation) -> str:
+    """The rates of an operation in words."""
+    limits = (
+        f"{each.rate.requests} in {each.rate.seconds:g} s for each {'session' if each.per == 'principal' else each.per}"
+        for each in operation.policy.limits
+    )
+    told = " and ".join(limits)
+    return f"\n\n**How often:** {told}; see the `RateLimit-*` headers." if told else ""
+
+
 def variable_name(path: str) -> str:
     """What a variable is called: `product.id` is `id`."""
     return lower_camel(path.rpartition(".")[2])
@@ -127,7 +137,7 @@ class _Described:
             "operationId": operation.name + (f"_{number + 1}" if number else ""),
             "tags": [operation.service],
             "summary": summary,
-            "description": f"{self._comment}\n\n**Who:** {_who(operation)}.",
+            "description": f"{self._comment}\n\n**Who:** {_who(operation)}.{_how_often(operation)}",
             "parameters": [*self._path(), *self._query(), *self._headers()],
             **self._body(),
             "responses": self._responses(),

@@ -50,8 +50,8 @@ async def serve(settings: Settings, config: GatewayConfig, stop: asyncio.Event) 
     signer = Signer.load(settings.keys, settings.name, development=settings.development)
     wakeups = Wakeups()
     async with AsyncExitStack() as stack:
-        copies = await _copies(settings, stack)
-        wired = gateway(settings, config, signer=signer, copies=copies, wakeups=wakeups)
+        redis = await _redis(settings, stack)
+        wired = gateway(settings, config, signer=signer, redis=redis, wakeups=wakeups)
         gate = await stack.enter_async_context(wired)
         if settings.kafka_bootstrap:
             hints = KafkaHints(settings.kafka_bootstrap, TOPIC, wakeups)
@@ -74,17 +74,17 @@ def _check_free(address: Address) -> None:
             raise BadSettings(f"cannot listen at {address.host}:{address.port}: {problem.strerror}") from None
 
 
-async def _copies(settings: Settings, stack: AsyncExitStack) -> "Redis | None":
+async def _redis(settings: Settings, stack: AsyncExitStack) -> "Redis | None":
     if not settings.redis_url:
         return None
-    copies = Redis.from_url(
+    redis = Redis.from_url(
         settings.redis_url,
         socket_timeout=ANSWER_TIMEOUT,
         socket_connect_timeout=CONNECT_TIMEOUT,
         retry=Retry(NoBackoff(), 1),
     )
-    stack.push_async_callback(copies.aclose)
-    return copies
+    stack.push_async_callback(redis.aclose)
+    return redis
 
 
 async def _listen(gate: Gateway, settings: Settings, config: GatewayConfig, stop: asyncio.Event) -> None:

@@ -13,6 +13,7 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 
 from mercato.api.policy.v1 import policy_pb2 as pb
 from mercato.errors import PermissionDenied, Unauthenticated
+from mercato.ratelimit import Rate
 from mercato.rpc.call import Principal
 
 _HTTP: Any = annotations_pb2.http
@@ -23,6 +24,24 @@ _ADMIN_IMPLIED = frozenset({"catalog", "warehouse", "support"})
 
 class NoPolicy(Exception):
     """An rpc that nobody decided on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How often an rpc may be asked for by one address, or by one principal."""
+
+    per: str
+    rate: Rate
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """For how long replies to callers without a session may be kept, in seconds, and what they are of."""
+
+    seconds: int
+    client_seconds: int = 0
+    of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +57,9 @@ class Policy:
     idempotent_by: str = ""
     key_required: bool = False
     repeatable: bool = False
+    served_by: str = ""
+    limits: tuple[Limit, ...] = ()
+    keeping: Keeping | None = None
 
     @property
     def for_users(self) -> bool:
@@ -63,7 +85,18 @@ def policy_of(method: MethodDescriptor) -> Policy:
         idempotent_by=policy.idempotent_by,
         key_required=policy.key_required,
         repeatable=bool(policy.idempotent_by) or options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
+        served_by=policy.served_by,
+        limits=tuple(_limit(each) for each in policy.rate),
+        keeping=_keeping(policy.cache) if policy.HasField("cache") else None,
     )
+
+
+def _limit(given: pb.Rate) -> Limit:
+    return Limit(pb.Per.Name(given.per).lower(), Rate(given.requests, given.seconds), given.strict)
+
+
+def _keeping(given: pb.Cache) -> Keeping:
+    return Keeping(given.seconds, given.client_seconds, given.of)
 
 
 def _role(number: Any) -> str:

@@ -41,7 +41,9 @@ def test_only_the_modules_at_a_service_s_edge_speak_protobuf() -> None:
 
 
 def test_only_store_and_queries_of_a_service_speak_sql() -> None:
-    outside = [path for path in SOURCES if path not in SERVICES and not path.is_relative_to(ROOT / "mercato")]
+    # Who judges the data from outside, or breaks it, reads the tables.
+    judges = tuple(ROOT / name for name in ("auditor", "chaos", "mercato"))
+    outside = [path for path in SOURCES if path not in SERVICES and not any(map(path.is_relative_to, judges))]
     inside = [path for path in SERVICES if path.stem not in SPEAK_SQL]
     assert not _named([p for p in inside + outside if any(n.split(".")[0] == "psycopg" for n in _imports(p))])
 

@@ -1,0 +1,115 @@
+"""How often one may ask: the contract's rates at the edge, with Redis and without."""
+
+from collections.abc import Callable
+from ipaddress import ip_network
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.rates import address
+from mercato.api.order.v1 import order_pb2
+from mercato.api.user.v1 import user_pb2
+from mercato.errors import Unauthenticated
+from mercato.local.server import free_port
+from tests.component.gateway.conftest import CUSTOMER, OTHER, Mesh, Running, bearer
+from tests.component.gateway.test_edge import problem
+
+SIGN_IN = {"email": "a@example.org", "password": "correct horse"}
+PLACE = {
+    "addressId": "0190a6e0-0000-7000-8000-0000000000aa",
+    "slotId": "0190a6e0-0000-7000-8000-0000000000bb",
+    "paymentMethod": "pm_card_visa",
+}
+
+
+def refused(_request: Any) -> user_pb2.SignInResponse:
+    raise Unauthenticated
+
+
+@pytest.fixture
+def strict(start: Callable[..., Running], mesh: Mesh, valkey_url: str) -> Running:
+    """A gateway with the rates of production, over a Redis that nobody has counted in."""
+    from redis import Redis
+
+    Redis.from_url(valkey_url).flushdb()
+    mesh.user.answers["SignIn"] = refused
+    return start(MERCATO_REDIS_URL=valkey_url, MERCATO_GATEWAY_RATE_FACTOR="1")
+
+
+def sign_in(gateway: Running, **headers: str) -> httpx.Response:
+    return gateway.client.post("/v1/sessions", json=SIGN_IN, headers=headers)
+
+
+def test_an_address_that_asks_too_often_is_told_when_to_come_again(strict: Running) -> None:
+    answers = [sign_in(strict) for _ in range(13)]
+    assert [answer.status_code for answer in answers] == [401] * 12 + [429]
+    assert answers[0].headers["ratelimit-limit"] == "12"
+    assert answers[0].headers["ratelimit-remaining"] == "11"
+    assert answers[12].headers["ratelimit-remaining"] == "0"
+    assert 1 <= int(answers[12].headers["retry-after"]) <= 5
+    assert problem(answers[12], 429, "RATE_LIMITED")
+
+
+def test_two_gateways_count_together(start: Callable[..., Running], strict: Running, valkey_url: str) -> None:
+    other = start(MERCATO_REDIS_URL=valkey_url, MERCATO_GATEWAY_RATE_FACTOR="1")
+    statuses = [sign_in(each).status_code for _ in range(7) for each in (strict, other)]
+    assert statuses == [401] * 12 + [429] * 2
+
+
+def test_a_refused_request_reaches_no_service(strict: Running, mesh: Mesh) -> None:
+    for _ in range(20):
+        sign_in(strict)
+    assert len([asked for asked in mesh.user.asked if asked.rpc == "SignIn"]) == 12
+
+
+def test_rates_of_one_principal_are_not_those_of_another(strict: Running, mesh: Mesh) -> None:
+    mesh.order.answers["PlaceOrder"] = lambda _: order_pb2.Order(id=PLACE["slotId"], state=order_pb2.Order.CONFIRMED)
+
+    def place(token: str, number: int) -> int:
+        headers = bearer(token, Idempotency_Key=f"key-{number}")
+        return strict.client.post("/v1/orders", json=PLACE, headers=headers).status_code
+
+    passed = next(number for number in range(1000) if place(CUSTOMER, number) == 429)
+    assert passed >= 100
+    assert place(OTHER, 1) != 429
+
+
+def test_without_redis_each_gateway_counts_for_itself_and_strictly_where_that_matters(
+    start: Callable[..., Running], mesh: Mesh
+) -> None:
+    mesh.user.answers["SignIn"] = refused
+    nowhere = f"redis://127.0.0.1:{free_port()}/0"
+    alone = start(MERCATO_REDIS_URL=nowhere, MERCATO_GATEWAY_RATE_FACTOR="1")
+    statuses = [sign_in(alone).status_code for _ in range(4)]
+    assert statuses == [401] * 3 + [429]
+
+
+def test_in_development_sixty_may_register_and_a_hundred_and_twenty_sign_in(
+    start: Callable[..., Running], mesh: Mesh, valkey_url: str
+) -> None:
+    from redis import Redis
+
+    Redis.from_url(valkey_url).flushdb()
+    mesh.user.answers["SignIn"] = refused
+    mesh.user.answers["RegisterUser"] = lambda _: user_pb2.User(id=PLACE["slotId"])
+    gateway = start(MERCATO_REDIS_URL=valkey_url)
+    new = {**SIGN_IN, "displayName": "A"}
+    assert {gateway.client.post("/v1/users", json=new).status_code for _ in range(60)} == {201}
+    assert {sign_in(gateway).status_code for _ in range(120)} == {401}
+
+
+def test_nobody_counts_as_another_by_a_header(strict: Running) -> None:
+    statuses = [sign_in(strict, **{"X-Forwarded-For": f"203.0.113.{number}"}).status_code for number in range(13)]
+    assert statuses[-1] == 429
+
+
+def test_behind_a_trusted_proxy_the_address_that_it_saw_counts() -> None:
+    scope = {"client": ("10.0.0.1", 1), "headers": [(b"x-forwarded-for", b"6.6.6.6, 203.0.113.9, 10.0.0.7")]}
+    assert address(scope, [ip_network("10.0.0.0/8")]) == "203.0.113.9"
+    assert address(scope, []) == "10.0.0.1"
+
+
+def test_a_home_counts_as_one_address_of_ipv6() -> None:
+    scope = {"client": ("2001:db8:1:2:3:4:5:6", 1), "headers": []}
+    assert address(scope, []) == "2001:db8:1:2::/64"
