@@ -1,5 +1,6 @@
 """The commands of `mercato`, one function each; what they do lies in the modules beside this one."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -118,6 +119,25 @@ def migrate() -> None:
     from mercato.cli.migrate import run
 
     run()
+
+
+@app.command()
+def nemesis(
+    seed: Annotated[int, typer.Option(help="Draws the schedule of faults: the same seed, the same schedule.")] = 1,
+    seconds: Annotated[float, typer.Option(help="For how long people shop while things fail.")] = 120.0,
+    shoppers: Annotated[int, typer.Option(help="How many of them, beside the staff.")] = 8,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the mesh and the history lie; a new folder by default.")
+    ] = None,
+) -> None:
+    """Break a mesh of its own on purpose while people use it, heal it, and check that everything adds up.
+
+    Processes (PostgreSQL, Valkey and Kafka among them) are killed and stopped, connections cut, delayed, held up and
+    half closed, by a schedule that is printed first. Ends with status 1 where an invariant does not hold.
+    """
+    from mercato.cli.nemesis import torment
+
+    raise typer.Exit(torment(seed, seconds, shoppers, folder))
 
 
 @app.command()

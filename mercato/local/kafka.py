@@ -15,7 +15,7 @@ PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 listeners=BROKER://{host}:{port},CONTROLLER://{host}:{controller}
-advertised.listeners=BROKER://{host}:{port}
+advertised.listeners=BROKER://{host}:{advertised}
 listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=BROKER
 controller.listener.names=CONTROLLER
@@ -62,12 +62,23 @@ class Kafka:
     user = "-"
     stop_signal = signal.SIGTERM
 
-    def __init__(self, folder: Path, port: int, controller: int = 0, options: Sequence[str] | None = None) -> None:
-        """Keep its data in the folder; the controller's port is for itself alone. Options are Java's."""
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        controller: int = 0,
+        options: Sequence[str] | None = None,
+        advertised: int = 0,
+    ) -> None:
+        """Keep its data in the folder; the controller's port is for itself alone. Options are Java's.
+
+        `advertised` is the port at which clients are told to come back, where that is not its own.
+        """
         self.folder = folder.absolute()
         self.port = port
         self._controller = controller or free_port()
         self._options = options
+        self._advertised = advertised or port
 
     @property
     def url(self) -> str:
@@ -77,7 +88,13 @@ class Kafka:
     def prepare(self) -> None:
         """Fetch the jars unless they are there, write the configuration, format the folder once."""
         jars.fetch()
-        values = {"host": HOST, "port": self.port, "controller": self._controller, "folder": self.folder}
+        values = {
+            "host": HOST,
+            "port": self.port,
+            "controller": self._controller,
+            "advertised": self._advertised,
+            "folder": self.folder,
+        }
         with explained(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / "server.properties").write_text(PROPERTIES.format_map(values))
