@@ -49,6 +49,9 @@ def messages(draw: st.DrawFn, descriptor: Descriptor, depth: int = 3) -> Message
         case "google.protobuf.Timestamp":
             message.FromNanoseconds(draw(st.integers(0, 4 * 10**18)))
             return message  # type: ignore[no-any-return]
+        case "google.protobuf.Duration":
+            message.FromNanoseconds(draw(st.integers(-(10**18), 10**18)))
+            return message  # type: ignore[no-any-return]
         case "google.protobuf.FieldMask":
             message.paths.extend(draw(st.lists(st.from_regex(r"[a-z]{1,5}(_[a-z]{1,5})?", fullmatch=True), max_size=3)))
             return message  # type: ignore[no-any-return]
