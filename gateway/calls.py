@@ -15,7 +15,7 @@ from mercato.auth import Signer
 from mercato.errors import DeadlineExceeded
 from mercato.rpc.call import NOBODY, Principal
 from mercato.rpc.channel import metadata_for
-from mercato.rpc.contract import owner_of
+from mercato.rpc.contract import callee_of
 
 _BESIDE = {"mercato-replayed": "Idempotent-Replayed", "mercato-consistency": "X-Consistency"}
 
@@ -54,12 +54,15 @@ class Caller:
         left = self._deadlines.get(rpc.name, self._deadline) - (time.monotonic() - visit.began)
         if left <= 0:
             raise DeadlineExceeded
-        call = self._channels.unary(rpc)(message, timeout=left, metadata=self._metadata(rpc, visit, principal))
+        callee = callee_of(rpc, message)
+        call = self._channels.unary(rpc, callee)(
+            message, timeout=left, metadata=self._metadata(callee, visit, principal)
+        )
         reply = await call
         return Reply(reply, headers_of(await call.trailing_metadata()))
 
-    def _metadata(self, rpc: MethodDescriptor, visit: Visit, principal: Principal) -> grpc.aio.Metadata:
-        pairs = metadata_for(self._signer, owner_of(rpc.containing_service), principal)
+    def _metadata(self, callee: str, visit: Visit, principal: Principal) -> grpc.aio.Metadata:
+        pairs = metadata_for(self._signer, callee, principal)
         if visit.consistency:
             pairs.append(("x-consistency", visit.consistency))
         return grpc.aio.Metadata(*pairs)

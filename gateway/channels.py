@@ -1,4 +1,4 @@
-"""Channels of the event loop: one for each service and for life, over all its ports, with the chassis' options."""
+"""Channels of the event loop: one for each contract of a service and for life, over all its ports."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from mercato.errors import Unavailable
+from mercato.errors import NotFound, Unavailable
 from mercato.rpc.channel import options
 from mercato.rpc.contract import owner_of
 
@@ -19,27 +19,29 @@ class Channels:
 
     def __init__(self, targets: Mapping[str, str]) -> None:
         self._targets = targets
-        self._open: dict[str, grpc.aio.Channel] = {}
-        self._calls: dict[MethodDescriptor, Unary] = {}
+        self._open: dict[tuple[str, str], grpc.aio.Channel] = {}
+        self._calls: dict[tuple[MethodDescriptor, str], Unary] = {}
 
-    def unary(self, rpc: MethodDescriptor) -> Unary:
-        """What calls an rpc. Unavailable when nobody said where its service is."""
-        if rpc not in self._calls:
+    def unary(self, rpc: MethodDescriptor, callee: str) -> Unary:
+        """What calls an rpc of a service. Unavailable when nobody said where it is, NotFound when there is none."""
+        if (rpc, callee) not in self._calls:
             service = rpc.containing_service
-            self._calls[rpc] = self._channel(service).unary_unary(
+            self._calls[rpc, callee] = self._channel(service, callee).unary_unary(
                 f"/{service.full_name}/{rpc.name}",
                 request_serializer=lambda message: message.SerializeToString(),
                 response_deserializer=GetMessageClass(rpc.output_type).FromString,
             )
-        return self._calls[rpc]
+        return self._calls[rpc, callee]
 
-    def _channel(self, service: ServiceDescriptor) -> grpc.aio.Channel:
-        name = owner_of(service)
-        if name not in self._open:
-            if name not in self._targets:
-                raise Unavailable(f"MERCATO_TARGET_{name.upper()} is not set")
-            self._open[name] = grpc.aio.insecure_channel(self._targets[name], options=options(service))
-        return self._open[name]
+    def _channel(self, service: ServiceDescriptor, callee: str) -> grpc.aio.Channel:
+        key = service.full_name, callee
+        if key not in self._open:
+            if callee not in self._targets:
+                if callee != owner_of(service):
+                    raise NotFound(f"there is no service {callee}")
+                raise Unavailable(f"MERCATO_TARGET_{callee.upper()} is not set")
+            self._open[key] = grpc.aio.insecure_channel(self._targets[callee], options=options(service))
+        return self._open[key]
 
     async def close(self) -> None:
         """Hang up."""

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer as KafkaConsumer
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.cimpl import NewTopic
 
 from mercato.errors import Unavailable
@@ -98,6 +99,17 @@ class Kafka:
             return {name: str(future.result(2 * self._patience).topic_id) for name, future in found.items()}
 
         return self._ask(ids)
+
+    def ends(self, places: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+        """The offset behind the last record of each partition of a topic. Unavailable."""
+
+        def ends(admin: AdminClient) -> Mapping[tuple[str, int], int]:
+            latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library types half of it
+            wanted = {TopicPartition(topic, partition): latest for topic, partition in places}
+            found = admin.list_offsets(wanted, request_timeout=self._patience) if wanted else {}
+            return {(at.topic, at.partition): future.result(2 * self._patience).offset for at, future in found.items()}
+
+        return self._ask(ends)
 
     def warm_up(self) -> None:
         """Produce one record to nobody, so that the first real one does not wait for the broker's coordinator."""

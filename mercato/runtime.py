@@ -14,19 +14,23 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from mercato import log
 from mercato.auth import UnfitKey
 from mercato.config import BadSettings, Settings, load
 from mercato.failpoint import BadFailpoint, arm
+from mercato.ops.stuck import NothingStuck, StuckWork
 from mercato.rpc.contract import Servicer
 from mercato.rpc.enforce import enforce
 from mercato.rpc.server import Health, Server
 from mercato.stack import Stack
 from mercato.worker import Every, Loop, Worker, every
+
+if TYPE_CHECKING:
+    from mercato.projection import Projections
 
 __all__ = ["Every", "Process", "Stack", "Worker", "every", "run"]
 
@@ -38,12 +42,17 @@ _log = log.get(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What a service consists of. `closers` are called when all else has ended, the last first."""
+    """What a service consists of. `closers` are called when all else has ended, the last first.
+
+    `stuck` is what it knows of work that waits for a person (`mercato.ops.stuck`).
+    """
 
     servicers: Sequence[Servicer] = ()
     consumers: Sequence[Worker] = ()
     workers: Sequence[Worker] = ()
     closers: Sequence[Callable[[], object]] = field(default=())
+    stuck: StuckWork = field(default_factory=NothingStuck)
+    projections: "Projections | None" = None
 
 
 def run(build: Callable[[C, Stack], Process], config: type[C]) -> NoReturn:
@@ -128,7 +137,7 @@ class Life:
         for close in process.closers:
             self._stack.closing(close)
         if "serve" in self._settings.roles and process.servicers:
-            self._server = self._serve(process.servicers)
+            self._server = self._serve([*process.servicers, *self._operations(process)])
         self._loops = [Loop(worker, self._stack.clock, self._settings.name) for worker in self._workers(process)]
         for loop in self._loops:
             loop.start()
@@ -153,6 +162,17 @@ class Life:
         server.start()
         return server
 
+    def _operations(self, process: Process) -> Iterable[Servicer]:
+        """What every service serves beside its own contract, about itself."""
+        from mercato.consumer import Consumer
+        from mercato.ops.servicer import OpsServicer, Overseen
+
+        for database in self._stack.databases.values():
+            consumers = {each.name: each for each in process.consumers if isinstance(each, Consumer)}
+            name, tokens = self._settings.name, self._stack.page_tokens
+            yield OpsServicer(Overseen(name, database, self._stack.kafka, tokens, consumers, process.stuck))
+            return
+
     def _workers(self, process: Process) -> list[Worker]:
         roles = self._settings.roles
         workers: list[Worker] = []
@@ -162,6 +182,7 @@ class Life:
             workers += process.consumers
         if "process" in roles:
             workers += process.workers
+            workers += process.projections.workers.values() if process.projections else ()
         return workers
 
     def _relays(self) -> list[Worker]:

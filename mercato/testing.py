@@ -109,7 +109,7 @@ class Served:
         """A stub of a generated class, calling as a service for a principal (or for the present call's)."""
         channels = Channels(self.signer(caller), {self.name: f"ipv4:{self.address}"})
         self._channels.append(channels)
-        return channels.stub(cls, principal)
+        return channels.stub(cls, principal, self.name)
 
     def signer(self, caller: str) -> Signer:
         """Signs as a service."""

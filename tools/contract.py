@@ -42,6 +42,8 @@ def _of_method(pool: descriptor_pool.DescriptorPool, method: MethodDescriptor) -
         yield "has a policy that lets nobody call it: give it `access` or `callers`"
     if policy.idempotent_by and not _is_string(_find(method.input_type, policy.idempotent_by)):
         yield f'is idempotent_by "{policy.idempotent_by}", which is no string field of {method.input_type.name}'
+    if policy.served_by and not _is_string(_find(method.input_type, policy.served_by)):
+        yield f'is served_by "{policy.served_by}", which is no string field of {method.input_type.name}'
     for field in policy.access.own.fields:
         if not any(_find(message, field) for message in (method.input_type, *_resources(method))):
             yield f'has access.own.fields "{field}", but neither {method.input_type.name} nor a resource here has it'

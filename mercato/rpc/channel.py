@@ -85,25 +85,29 @@ class Channels:
     def __init__(self, signer: Signer, targets: Mapping[str, str]) -> None:
         self._signer = signer
         self._targets = targets
-        self._open: dict[str, grpc.Channel] = {}
+        self._open: dict[tuple[str, str], grpc.Channel] = {}
         self._lock = threading.Lock()
 
-    def stub(self, cls: Callable[[grpc.Channel], S], principal: Principal | None = None) -> S:
-        """A stub of a generated class. Calls are made for the present call's principal, or always for the given one."""
+    def stub(self, cls: Callable[[grpc.Channel], S], principal: Principal | None = None, callee: str = "") -> S:
+        """A stub of a generated class. Calls are made for the present call's principal, or always for the given one.
+
+        `callee` names the service, where the contract is one that every service serves.
+        """
         service = _contract_of(cls)
-        channel = self._channel(service)
-        caller = _Caller(self._signer, owner_of(service), principal)
+        callee = callee or owner_of(service)
+        channel = self._channel(service, callee)
+        caller = _Caller(self._signer, callee, principal)
         # It has the attributes of the generated class, which checkers know; that class itself would raise RpcErrors.
         return cast("S", Stub(channel, service, caller))
 
-    def _channel(self, service: ServiceDescriptor) -> grpc.Channel:
-        name = owner_of(service)
+    def _channel(self, service: ServiceDescriptor, callee: str) -> grpc.Channel:
+        key = service.full_name, callee
         with self._lock:
-            if name not in self._open:
-                if name not in self._targets:
-                    raise UnknownNeighbour(f"where is {name}? MERCATO_TARGET_{name.upper()} is not set")
-                self._open[name] = grpc.insecure_channel(self._targets[name], options=options(service))
-            return self._open[name]
+            if key not in self._open:
+                if callee not in self._targets:
+                    raise UnknownNeighbour(f"where is {callee}? MERCATO_TARGET_{callee.upper()} is not set")
+                self._open[key] = grpc.insecure_channel(self._targets[callee], options=options(service))
+            return self._open[key]
 
     def close(self) -> None:
         """Close all."""

@@ -69,3 +69,9 @@ def _method(method: MethodDescriptor) -> Method:
 def owner_of(service: ServiceDescriptor) -> str:
     """The name of the service whose contract it is: `order` of mercato.api.order.v1.OrderService."""
     return service.full_name.split(".")[-3]
+
+
+def callee_of(method: MethodDescriptor, request: Message) -> str:
+    """The name of the service that answers a request: whose contract it is, or whom the request names."""
+    named = policy_of(method).served_by
+    return str(getattr(request, named)) if named else owner_of(method.containing_service)

@@ -69,6 +69,7 @@ def _sample(folder: Path, option: str) -> Path:
         ('{access: {anyone: true}, idempotent_by: "owner"}', 'idempotent_by "owner"'),
         ('{access: {anyone: true}, idempotent_by: "count"}', 'idempotent_by "count"'),
         ('{access: {own: {fields: ["owner"]}}}', 'access.own.fields "owner"'),
+        ('{access: {anyone: true}, served_by: "count"}', 'served_by "count"'),
     ],
 )
 def test_a_contract_that_leaves_something_open_is_not_built(option: str, complaint: str, tmp_path: Path) -> None:
