@@ -24,6 +24,7 @@ from services.order.fulfilment import Fulfilment
 from services.order.neighbours import Deliveries, Inventory, Payments, Products, Users
 from services.order.personal import Personal
 from services.order.process import Pace, ProcessManager
+from services.order.projections import projections
 from services.order.queries import OrderQueries
 from services.order.servicer import OrderServicer
 from services.order.store import OrderWork
@@ -106,4 +107,5 @@ def build(config: OrderConfig, stack: Stack) -> Process:
         servicers=[parts.servicer],
         consumers=[neighbours(stack.kafka(), database, parts.following)],
         workers=[ProcessWorker(number, parts.process) for number in range(config.workers)],
+        projections=projections(database),
     )

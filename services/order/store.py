@@ -194,7 +194,8 @@ class PersonalStore:
             "insert into erased_customer (customer_id) values (%s) on conflict do nothing", (customer_id,)
         )
         rows = self._connection.execute(
-            "select order_id from order_view where customer_id = %s and state in ('PENDING', 'CONFIRMED')",
+            "select order_id from order_view join personal p using (order_id) "
+            "where p.customer_id = %s and state in ('PENDING', 'CONFIRMED')",
             (customer_id,),
         )
         return [row[0] for row in rows]

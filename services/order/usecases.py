@@ -175,8 +175,11 @@ class Orders:
     def list_order_events(self, order_id: UUID, after_version: int) -> list[Entry]:
         """What happened to an order after a version."""
         self.get_order(order_id)
-        with self._work() as work:
-            return list(history(work.streams.read(order_id), after_version))
+        entries = self._queries.list_order_events(order_id, after_version)
+        if entries is None:  # it is told a moment later than it happens
+            with self._work() as work:
+                entries = list(history(work.streams.read(order_id), after_version))
+        return entries
 
     def _shown(self, order_id: UUID) -> OrderRow:
         row = self._queries.get(order_id)

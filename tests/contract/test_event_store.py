@@ -11,11 +11,14 @@ from psycopg import errors
 from mercato.event_store import (
     ANY,
     NEW,
+    Checkpoint,
+    EpochChanged,
     EventStore,
     MemoryEventStore,
     NewEvent,
     PostgresEventStore,
     WrongExpectedVersion,
+    in_chunks,
 )
 from mercato.ids import uuid7
 from mercato.postgres import Database
@@ -135,16 +138,193 @@ def test_whoever_lost_a_race_may_decide_again_in_the_same_transaction(opened: Op
     assert len(types(opened, stream)) == 2
 
 
+def test_events_that_go_together_are_appended_together_or_not_at_all(opened: Opened) -> None:
+    stream, known = uuid7(), event("Known")
+    append(opened, uuid7(), known, expected=NEW)
+    with pytest.raises(WrongExpectedVersion):
+        append(opened, stream, event(), known, expected=ANY)
+    assert types(opened, stream) == []
+
+
+def test_a_stream_is_read_forward_backward_and_in_chunks(opened: Opened) -> None:
+    stream = uuid7()
+    append(opened, stream, *(event(f"E{number}") for number in range(1, 8)), expected=NEW)
+    with opened() as store:
+        assert [each.version for each in store.read(stream, after=2, limit=3)] == [3, 4, 5]
+        assert [each.version for each in store.read_backward(stream, limit=2)] == [7, 6]
+        assert [each.version for each in store.read_backward(stream, before=3)] == [2, 1]
+        chunks = list(in_chunks(store, stream, after=1, size=2))
+        assert [[each.version for each in chunk] for chunk in chunks] == [[2, 3], [4, 5], [6, 7]]
+        assert list(in_chunks(store, uuid7())) == []
+        assert store.read_backward(uuid7()) == []
+
+
+def test_all_streams_are_read_in_the_order_of_their_commits(opened: Opened) -> None:
+    with opened() as store:
+        start = store.frontier()
+    first, second = uuid7(), uuid7()
+    append(opened, first, event("A"), event("B"), expected=NEW)
+    append(opened, second, event("C"), expected=NEW)
+    append(opened, first, event("D"), expected=2)
+    with opened() as store:
+        found = store.read_all(start, limit=100)
+        assert [(each.stream_id, each.version, each.type) for each in found] == [
+            *((first, 1, "A"), (first, 2, "B"), (second, 1, "C"), (first, 3, "D"))
+        ]
+        rest = store.read_all(start.behind(found[1]), limit=1)
+        assert [each.type for each in rest] == ["C"]
+        assert store.read_all(start.behind(found[3]), limit=100) == []
+        assert store.read_all(store.frontier(), limit=100) == []
+        assert [each.type for each in store.read_all(store.beginning(), limit=10_000)][-4:] == ["A", "B", "C", "D"]
+
+
+def test_a_checkpoint_of_another_epoch_is_refused(opened: Opened) -> None:
+    with opened() as store, pytest.raises(EpochChanged):
+        store.read_all(Checkpoint("a cluster that was restored from this one", 5, 5), limit=1)
+
+
 # What only a database can show.
 
 
-def test_of_eight_who_append_the_same_version_at_once_one_does(order_database: Database) -> None:
+@contextmanager
+def session(database: Database) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """A transaction that is open until it is committed by hand."""
+    with database.dedicated() as connection:
+        connection.execute("begin")
+        yield connection
+
+
+def naive(connection: psycopg.Connection[tuple[object, ...]], after: int) -> list[tuple[object, ...]]:
+    """What a reader gets who remembers the last number."""
+    return connection.execute(
+        "select position, type from events where position > %s order by position", [after]
+    ).fetchall()
+
+
+def test_f26_a_number_that_commits_late_is_lost_to_a_cursor_by_number_and_not_to_ours(order_database: Database) -> None:
+    with order_database.dedicated() as reader:
+        store = PostgresEventStore(reader, "events")
+        place = store.frontier()
+        (last,) = reader.execute("select coalesce(max(position), 0) from events").fetchone() or (0,)
+        with session(order_database) as slow, session(order_database) as quick:
+            PostgresEventStore(slow, "events").append(uuid7(), [event("Slow")], NEW)  # draws its number first
+            PostgresEventStore(quick, "events").append(uuid7(), [event("Quick")], NEW)
+            quick.commit()
+            by_number = naive(reader, int(str(last)))
+            assert [kind for _, kind in by_number] == ["Quick"]
+            assert store.read_all(place, limit=10) == []  # the oldest writer is waited for
+            slow.commit()
+        assert naive(reader, int(str(by_number[-1][0]))) == []  # and so the slow one is lost for ever
+        assert [each.type for each in store.read_all(place, limit=10)] == ["Slow", "Quick"]
+
+
+def test_f26_nothing_is_lost_where_the_older_transaction_holds_the_higher_number(order_database: Database) -> None:
+    with order_database.dedicated() as reader:
+        store = PostgresEventStore(reader, "events")
+        place = store.frontier()
+        with session(order_database) as older, session(order_database) as younger:
+            older.execute("select pg_current_xact_id()")
+            PostgresEventStore(younger, "events").append(uuid7(), [event("Younger")], NEW)
+            PostgresEventStore(older, "events").append(uuid7(), [event("Older")], NEW)
+            younger.commit()
+            assert store.read_all(place, limit=10) == []
+            older.commit()
+        assert [each.type for each in store.read_all(place, limit=10)] == ["Older", "Younger"]
+
+
+def test_versions_of_a_stream_are_read_in_order_though_an_older_transaction_wrote_the_later_one(
+    order_database: Database,
+) -> None:
+    stream = uuid7()
+    with order_database.dedicated() as reader:
+        store = PostgresEventStore(reader, "events")
+        place = store.frontier()
+        with session(order_database) as older, session(order_database) as bystander, session(order_database) as younger:
+            for each in (older, bystander, younger):
+                each.execute("select pg_current_xact_id()")
+            PostgresEventStore(younger, "events").append(stream, [event("First")], NEW)
+            younger.commit()
+            PostgresEventStore(older, "events").append(stream, [event("Second")], 1)
+            older.commit()
+            # The older one lies below the bystander, the younger above: by the writers' numbers alone, the second
+            # version would be read now, and the first one afterwards.
+            assert store.read_all(place, limit=10) == []
+            bystander.commit()
+        assert [each.type for each in store.read_all(place, limit=10)] == ["First", "Second"]
+
+
+def test_a_reader_that_only_reads_holds_nobody_back(order_database: Database) -> None:
+    with session(order_database) as idle, order_database.dedicated() as reader:
+        idle.execute("select count(*) from events")
+        place = PostgresEventStore(reader, "events").frontier()
+        append(in_postgres(order_database), uuid7(), event("Seen"), expected=NEW)
+        assert [each.type for each in PostgresEventStore(reader, "events").read_all(place, limit=10)] == ["Seen"]
+
+
+def test_a_stream_restored_from_another_cluster_can_be_gone_on_with_and_followed(
+    order_database: Database, fresh_database: FreshDatabase
+) -> None:
+    stream = uuid7()
+    with psycopg.connect(fresh_database.url, autocommit=True) as admin:  # as a restore writes it: with its old number
+        admin.execute(
+            "insert into orders.events (stream_id, version, event_id, type, schema, payload, xid) "
+            "values (%s, 1, %s, 'Restored', 1, '', '999999999999')",
+            [stream, uuid7()],
+        )
+    with order_database.dedicated() as reader:
+        store = PostgresEventStore(reader, "events")
+        place = store.frontier()
+        append(in_postgres(order_database), stream, event("After"), expected=1)
+        assert [(each.version, each.type) for each in store.read_all(place, limit=10)] == [(2, "After")]
+
+
+def test_i7_of_eight_who_append_the_same_version_at_once_one_does(order_database: Database) -> None:
     opened, stream = in_postgres(order_database), uuid7()
     append(opened, stream, event(), expected=NEW)
     outcomes = at_once(lambda: append(opened, stream, event(), event(), expected=1), times=8)
     assert sorted(map(str, map(type, outcomes)))[:2] == ["<class 'int'>", str(WrongExpectedVersion)]
     assert [each for each in outcomes if isinstance(each, int)] == [3]
     assert [version for version, _ in types(opened, stream)] == [1, 2, 3]
+
+
+def test_who_lost_to_a_shorter_append_leaves_nothing_of_a_longer_one(order_database: Database) -> None:
+    stream = uuid7()
+    with session(order_database) as first, session(order_database) as second:
+        PostgresEventStore(first, "events").append(stream, [event("First")], NEW)
+        waiting = PostgresEventStore(second, "events")
+
+        def lose() -> None:
+            waiting.append(stream, [event("Lost"), event("Lost too")], NEW)
+
+        def win() -> None:
+            _await_lock(order_database, second.info.backend_pid)
+            first.commit()
+
+        outcome, _ = all_at_once([lose, win])
+        assert isinstance(outcome, WrongExpectedVersion)
+        assert waiting.append(stream, [event("Second")], 1) == 2
+        second.commit()
+    assert types(in_postgres(order_database), stream) == [(1, "First"), (2, "Second")]
+
+
+def _await_lock(database: Database, backend: int) -> None:
+    """Return when somebody waits for somebody else's lock."""
+    with database.dedicated() as connection:
+        while not connection.execute("select 1 where cardinality(pg_blocking_pids(%s)) > 0", [backend]).fetchone():
+            pass
+
+
+def test_of_eight_who_expect_nothing_all_append(order_database: Database) -> None:
+    opened, stream = in_postgres(order_database), uuid7()
+    outcomes = at_once(lambda: append(opened, stream, event(), event(), expected=ANY), times=8)
+    assert sorted(outcomes, key=str) == sorted(range(2, 17, 2), key=str)
+    assert [version for version, _ in types(opened, stream)] == list(range(1, 17))
+
+
+def test_the_same_append_from_eight_at_once_is_one_append(order_database: Database) -> None:
+    opened, stream, events = in_postgres(order_database), uuid7(), [event(), event("Filled")]
+    assert at_once(lambda: append(opened, stream, *events, expected=NEW), times=8) == [2] * 8
+    assert types(opened, stream) == [(1, "Opened"), (2, "Filled")]
 
 
 def test_streams_do_not_wait_for_each_other(order_database: Database) -> None:
@@ -155,10 +335,25 @@ def test_streams_do_not_wait_for_each_other(order_database: Database) -> None:
     assert outcomes == [1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("statement", ["update events set type = 'X'", "delete from events", "truncate events"])
-def test_a_service_cannot_change_its_history(fresh_database: FreshDatabase, statement: str) -> None:
+CHANGES = ["update events set type = 'X'", "delete from events", "truncate events cascade"]
+
+
+@pytest.mark.parametrize("statement", CHANGES)
+def test_i7_a_service_cannot_change_its_history(fresh_database: FreshDatabase, statement: str) -> None:
     with (
         psycopg.connect(fresh_database.url_of("orders"), autocommit=True) as connection,
-        pytest.raises(errors.InsufficientPrivilege),
+        pytest.raises(errors.InsufficientPrivilege, match="permission denied"),
+    ):
+        connection.execute(statement.encode())
+
+
+@pytest.mark.parametrize("statement", CHANGES)
+def test_i7_nor_can_whoever_owns_the_table(
+    order_database: Database, fresh_database: FreshDatabase, statement: str
+) -> None:
+    append(in_postgres(order_database), uuid7(), event(), expected=NEW)
+    with (
+        psycopg.connect(fresh_database.url, autocommit=True, options="-c search_path=orders") as connection,
+        pytest.raises(errors.InsufficientPrivilege, match="what happened is never changed"),
     ):
         connection.execute(statement.encode())
