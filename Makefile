@@ -8,7 +8,7 @@ STUBS := mercato/api/.fingerprint
 SOURCES := auditor benchmarks chaos gateway hatch_build.py mercato services shop simulator tests tools
 
 .DEFAULT_GOAL := help
-.PHONY: help up down demo test check fmt lint types protos wheel lock baseline clean
+.PHONY: help up down demo test sweep slice check fmt lint types protos wheel lock baseline clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' Makefile | awk -F@ '{printf "%-16s%s\n", $$1, $$2}'
@@ -25,7 +25,13 @@ demo: up ## start the shop and play one shopper through it
 test: $(STUBS) ## run the tests, on a PostgreSQL, Valkey and Kafka of their own
 	@$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
 
-check: lint types test wheel ## all that CI checks: lint, types, tests, the wheel
+sweep: $(STUBS) ## crash, hang, fail and lose answers at every place of every story, and audit (for hours; again: goes on)
+	@$(BIN)/python -m chaos.sweep $(ARGS)
+
+slice: $(STUBS) ## a dozen cases of the sweep, chosen by a printed seed
+	@$(BIN)/python -m chaos.sweep --slice 12 $(ARGS)
+
+check: lint types test slice wheel ## all that CI checks: lint, types, tests, a slice of the sweep, the wheel
 
 fmt: $(READY) ## format the code
 	@$(BIN)/ruff check --fix --quiet $(SOURCES); $(BIN)/ruff format $(SOURCES)
