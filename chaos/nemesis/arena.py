@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -36,10 +37,13 @@ ENVIRONMENT = {
 class Arena:
     """A mesh behind proxies. What it breaks is its own, by the number of the process."""
 
-    def __init__(self, folder: Path, console: Console, runner: str = "") -> None:
+    def __init__(
+        self, folder: Path, console: Console, runner: str = "", environment: Mapping[str, str] | None = None
+    ) -> None:
         """Nothing is started yet. A runner runs the services' modules: see `chaos.bugs.run`."""
         supervisor = ("-m", "chaos.nemesis.supervisor")
-        self.mesh = Mesh(folder, environment=ENVIRONMENT, follow=True, supervisor=supervisor)
+        told = {**ENVIRONMENT, **(environment or {})}
+        self.mesh = Mesh(folder, environment=told, follow=True, supervisor=supervisor)
         parts = mesh_parts(self.home, self.mesh.settings)
         self.processes = sorted(part.name for part in parts if not part.step)
         self.proxies = Proxies(plan(self.home, parts, runner))
