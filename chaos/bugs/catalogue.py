@@ -241,8 +241,8 @@ BUGS: Sequence[Bug] = (
         "I6",
         (
             "services.order.process",
-            "work.process.postpone(task, min(FIRST_PAUSE * 2 ** min(task.attempt, 10), LONGEST_PAUSE))",
-            "work.process.end(task)",
+            "work.process.postpone(task,",
+            "(work.process.end(task),",
         ),
     ),
     _bug(
