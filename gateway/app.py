@@ -28,6 +28,7 @@ from gateway.rates import Rates
 from gateway.routes import Router, Template
 from gateway.sessions import Sessions
 from gateway.wakeups import Wakeups
+from gateway.webhooks import Webhooks
 from mercato.auth import Signer
 from mercato.clock import Clock, SystemClock
 from mercato.config import Settings
@@ -86,9 +87,12 @@ def _routes(mesh: Mesh, health: Health, live: OrderEvents, found: Sequence[Opera
     for operation in found:
         for binding in operation.bindings:
             router.add(binding.method, binding.template, Endpoint(operation, binding, mesh))
-    pages = Pages(found, comments(), live.paths())
+    webhooks = Webhooks(mesh)
+    pages = Pages(found, comments(), {**live.paths(), **webhooks.paths()})
     for path, page in {**health.routes(), **live.routes(), **pages.routes()}.items():
         router.add("GET", Template.parse(path), page)
+    for path, handler in webhooks.routes().items():
+        router.add("POST", Template.parse(path), handler)
     return router
 
 

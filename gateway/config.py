@@ -34,7 +34,7 @@ class GatewayConfig:
 
     address: Address = var(default="127.0.0.1:8080", converter=_address)
     deadline: timedelta = var(default="3s", converter=duration)
-    deadlines: Mapping[str, timedelta] = var(default="PlaceOrder=4s", converter=_deadlines)
+    deadlines: Mapping[str, timedelta] = var(default="PlaceOrder=4s,ReconcilePayments=30s", converter=_deadlines)
     body_timeout: timedelta = var(default="10s", converter=duration)
     # Origins whose pages may call, beside our own: `https://shop.example,https://staff.example`.
     origins: tuple[str, ...] = var(default="", converter=words)

@@ -110,10 +110,13 @@ def _folder(text: str) -> Path | None:
     return Path(text) if text else None
 
 
-def var(*, default: Any = attrs.NOTHING, converter: Callable[[Any], Any] | None = None) -> Any:
-    """A setting, required unless it has a default; `converter` makes the text (and the default) its value."""
+def var(*, default: Any = attrs.NOTHING, converter: Callable[[Any], Any] | None = None, name: str | None = None) -> Any:
+    """A setting, required unless it has a default; `converter` makes the text (and the default) its value.
+
+    `name`: of the variable, where somebody else gave it one.
+    """
     named: Any = attrs.Converter(_naming(converter), takes_field=True) if converter else None
-    return environ.var(converter=named) if default is attrs.NOTHING else environ.var(default, named)
+    return environ.var(converter=named, name=name) if default is attrs.NOTHING else environ.var(default, named, name)
 
 
 def _naming(converter: Callable[[Any], Any]) -> Callable[[Any, "attrs.Attribute[Any]"], Any]:
@@ -215,6 +218,8 @@ class LocalSettings:
     redis_url: Url = var(default="", converter=Url)
     kafka_bootstrap: str = var(default="")
     demo_password: Secret = var(default="", converter=Secret)
+    stripe_api_key: Secret = var(default="", converter=Secret, name="STRIPE_API_KEY")
+    """With it the payment provider is Stripe, and not its stand-in."""
     role_passwords: Path | None = var(default="", converter=_folder)
     """A folder with a file for each schema: the password of its role."""
     copies: Mapping[str, int] = var(default="", converter=_copies)

@@ -40,7 +40,8 @@ SERVICES = (
 def mesh_parts(home: Home, settings: LocalSettings) -> list[Part]:
     """The parts of the mesh, in the order in which they are listed."""
     table = Table(home, settings)
-    return [*table.servers(), table.setup(), table.simulator(), *table.services(), table.gateway()]
+    simulator = [] if settings.stripe_api_key else [table.simulator()]
+    return [*table.servers(), table.setup(), *simulator, *table.services(), table.gateway()]
 
 
 class Table:
@@ -87,6 +88,8 @@ class Table:
             "MERCATO_SIMULATOR_ADDRESS": address,
             "MERCATO_SIMULATOR_LOG": str(self._home.folder / "simulator" / "log.jsonl"),
             "MERCATO_SIMULATOR_KEY": self._provider_key,
+            "MERCATO_SIMULATOR_WEBHOOK_URL": f"http://{self._gateway_address}/webhooks/stripe",
+            "MERCATO_SIMULATOR_WEBHOOK_SECRET": self._webhook_secret,
         }
         slot = Slot(address, partial(answers_http, address, "/healthz"), environment)
         return Part("simulator", _python("simulator"), (slot,))
@@ -96,11 +99,12 @@ class Table:
         for service in SERVICES:
             for copy in self._copies(service.name):
                 slots = tuple(self._slot(service, copy, letter) for letter in "ab")
-                yield Part(copy, _python(f"services.{service.name}"), slots, ("valkey", "setup"), service.calls)
+                calls = tuple(each for each in service.calls if each != "simulator" or self._simulated)
+                yield Part(copy, _python(f"services.{service.name}"), slots, ("valkey", "setup"), calls)
 
     def gateway(self) -> Part:
         """The one door."""
-        address = f"{HOST}:{self._settings.port or self._home.port('gateway')}"
+        address = self._gateway_address
         environment = self._common("gateway") | self._targets(each.name for each in SERVICES)
         environment |= {
             "MERCATO_GATEWAY_ADDRESS": address,
@@ -145,10 +149,12 @@ class Table:
             "MERCATO_HEALTH_ADDRESS": health,
             "MERCATO_METRICS_ADDRESS": self._address(f"{copy}.{letter}.metrics"),
         }
-        if service.name == "payment":
+        # With a key of Stripe's own the provider is Stripe, and the process finds the rest in its surroundings.
+        if service.name == "payment" and self._simulated:
             environment |= {
                 "MERCATO_PAYMENT_PROVIDER_URL": f"http://{self._address('simulator')}",
                 "MERCATO_PAYMENT_PROVIDER_KEY": self._provider_key,
+                "MERCATO_PAYMENT_WEBHOOK_SECRET": self._webhook_secret,
             }
         return Slot(address, partial(_serves, health), environment)
 
@@ -188,6 +194,19 @@ class Table:
 
     def _password(self, service: Service) -> str:
         return self._home.secret(f"role.{service.schema}")
+
+    @property
+    def _gateway_address(self) -> str:
+        return f"{HOST}:{self._settings.port or self._home.port('gateway')}"
+
+    @property
+    def _simulated(self) -> bool:
+        """Whether the payment provider is the stand-in."""
+        return not self._settings.stripe_api_key
+
+    @property
+    def _webhook_secret(self) -> str:
+        return f"whsec_{self._home.secret('webhook')}"
 
     @property
     def _provider_key(self) -> str:

@@ -9,11 +9,12 @@ from enum import StrEnum
 from typing import assert_never
 from uuid import UUID
 
-from mercato.errors import FailedPrecondition, InvalidArgument, Unavailable
+from mercato.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
 from mercato.money import Money
 
 CASH = "cash_on_delivery"
 UNKNOWN_METHOD = "unknown_payment_method"
+EXPIRED = "authorization_expired"
 _UNDATED = datetime.min.replace(tzinfo=UTC)
 
 
@@ -34,6 +35,14 @@ class UnknownPaymentMethod(FailedPrecondition):
 
 class PaymentVoided(FailedPrecondition):
     """The payment was given up, which is final."""
+
+
+class TooManyDeclines(ResourceExhausted):
+    """This customer, or this means of payment, was declined too often of late: whoever tries out cards is stopped."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("too many payments were declined of late; try again later, or pay cash on delivery")
+        self.retry_after = seconds
 
 
 class PaymentCaptured(FailedPrecondition):
@@ -121,7 +130,10 @@ class Alarm(StrEnum):
     """What a human should hear of, though it was put right."""
 
     AUTHORIZED_AFTER_VOID = "authorized_after_void"
+    AUTHORIZATION_EXPIRED = "authorization_expired"
+    CAPTURED_ELSEWHERE = "captured_elsewhere"
     CAPTURED_THOUGH_VOIDED = "captured_though_voided"
+    REFUNDED_ELSEWHERE = "refunded_elsewhere"
     CANCEL_REFUSED = "cancel_refused"
     REFUND_REFUSED = "refund_refused"
 
@@ -143,6 +155,8 @@ class Refused:
 
     code: str
     reference: str = ""
+    lapsed: bool = False
+    """Of a capture: the provider holds nothing any more."""
 
 
 Answer = Done | Refused
@@ -257,6 +271,8 @@ class Payment:
                 raise UnknownPaymentMethod
             case State.DECLINED:
                 raise PaymentDeclined(self.decline_code)
+            case State.VOIDED if self.decline_code:
+                raise PaymentVoided("the payment is held no longer", decline_code=self.decline_code)
             case State.VOIDED:
                 raise PaymentVoided
             case _:
@@ -306,13 +322,25 @@ class Payment:
         state = State.REFUNDED if refunded == self.captured else self.state
         return self._next(state=state, refunded=refunded, refunding=self.refunding - amount)
 
+    def refunded_elsewhere(self, amount: Money) -> "Payment":
+        """Some of it was given back at the provider, by whomever."""
+        return self.refund(amount).refund_done(amount)
+
     def refund_refused(self, amount: Money) -> "Payment":
         """It was not given back after all."""
         return replace(self, refunding=self.refunding - amount)
 
+    def lapse(self) -> "Payment":
+        """The provider holds the amount no longer, though nobody let it go."""
+        return self._next(state=State.VOIDED, decline_code=EXPIRED)
+
+    def tried(self, reference: str) -> "Payment":
+        """The provider refused a payment that was voided meanwhile."""
+        return replace(self, reference=reference or self.reference)
+
     def found_late(self, reference: str) -> "Payment":
-        """The provider reserved the amount, or tried to, for a payment that was voided meanwhile."""
-        return replace(self, reference=reference)
+        """The provider reserved the amount of a payment that was given up meanwhile."""
+        return replace(self, reference=reference, authorized=self.amount)
 
     def _next(self, **changes: object) -> "Payment":
         return replace(self, version=self.version + 1, **changes)  # type: ignore[arg-type]  # fields of this very class
@@ -329,3 +357,13 @@ class Record:
     amount: int
     captured: int
     refunded: int
+
+    @property
+    def given_back(self) -> bool:
+        """Whether all that was taken went back."""
+        return self.captured == self.refunded > 0
+
+    @property
+    def open(self) -> bool:
+        """Whether the provider holds or has any of the customer's money."""
+        return self.status == "requires_capture" or self.captured > self.refunded

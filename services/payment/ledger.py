@@ -10,6 +10,7 @@ The chart of accounts:
     refunds_payable       what we owe customers whom no provider can pay: those who paid in cash
     sales                 what was sold
     refunds               what of that was given back
+    corrections           what the provider took though it should not have, and gave back: always even in the end
 
 A promise is booked whole and ends whole: authorized → captured or voided. So the balance of `provider_hold` and
 `customer_receivable` is what is open, their credits what was captured, settled or voided.
@@ -83,6 +84,17 @@ def taken(amount: Money, promise: Money, *, cash: bool) -> Bookings:
 def given_back(amount: Money, *, cash: bool) -> Bookings:
     """Money goes back to the customer."""
     return _move("refunds", "refunds_payable" if cash else "provider_balance", amount)
+
+
+def late(amount: Money) -> Bookings:
+    """The provider reserved what nobody wants any more: the promise comes and goes at once."""
+    return (*promised(amount, cash=False), *let_go(amount, cash=False))
+
+
+def corrected(amount: Money) -> Bookings:
+    """The provider took what it should have let go, and gave it back."""
+    took, gave = _move("provider_balance", "corrections", amount), _move("corrections", "provider_balance", amount)
+    return (*took, *gave)
 
 
 def balanced(bookings: Iterable[Booking]) -> bool:

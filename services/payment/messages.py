@@ -9,7 +9,15 @@ from mercato.money import Money
 from mercato.wire import money_to_pb, time_to_pb
 from services.payment.domain import Happened, Payment
 from services.payment.ledger import Account, Entry
-from services.payment.reconciliation import Difference
+from services.payment.reconciliation import Difference, Repair
+
+_REPAIRS = {
+    Repair.NONE: pb.Difference.REPAIR_UNSPECIFIED,
+    Repair.UNDER_WAY: pb.Difference.UNDER_WAY,
+    Repair.COMPLETED: pb.Difference.COMPLETED,
+    Repair.RECORDED: pb.Difference.RECORDED,
+    Repair.GIVEN_BACK: pb.Difference.GIVEN_BACK,
+}
 
 
 def payment_to_pb(payment: Payment) -> pb.Payment:
@@ -52,6 +60,7 @@ def difference_to_pb(difference: Difference) -> pb.Difference:
         kind=pb.Difference.Kind.Value(difference.kind),
         ours=difference.ours,
         theirs=difference.theirs,
+        repair=_REPAIRS[difference.repair],
     )
 
 

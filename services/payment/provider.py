@@ -11,6 +11,7 @@ from typing import Any
 from mercato.clock import Clock
 from services.payment.connection import No, StripeConnection
 from services.payment.domain import (
+    EXPIRED,
     UNKNOWN_METHOD,
     Answer,
     Attempt,
@@ -92,9 +93,13 @@ class StripeProvider:
                 lambda v1: v1.payment_intents.capture(payment.reference, params, _keyed(attempt.key))
             )
         except No as no:
-            held = self.record(payment.reference or "")
-            taken = held is not None and held.status == "succeeded"
-            return Done(held.reference, held.captured) if held and taken else Refused(no.code)
+            match self.record(payment.reference or ""):
+                case Record(status="succeeded") as held:
+                    return Done(held.reference, held.captured)
+                case Record(status="canceled"):
+                    return Refused(EXPIRED, lapsed=True)
+                case _:
+                    return Refused(no.code)
         return Done(intent.id, intent.amount_received)
 
     def _cancel(self, payment: Payment, attempt: Attempt) -> Answer:
@@ -134,6 +139,16 @@ class StripeProvider:
         refunds = self._stripe.call(lambda v1: list(v1.refunds.list(params).auto_paging_iter()))
         ours = (each for each in refunds if _label(each, "refund_id") == refund_id)
         return next(map(_refunded, ours), None)
+
+    def let_go(self, reference: str) -> bool:
+        """Cancel an authorization that belongs to no payment of ours; False if it is none any more. ProviderSilent."""
+        try:
+            self._stripe.call(
+                lambda v1: v1.payment_intents.cancel(reference, {}, _keyed(f"mercato-orphan-{reference}"))
+            )
+        except No:
+            return False
+        return True
 
     def records(self, begin: datetime, end: datetime) -> Sequence[Record]:
         """Every payment that the provider created from `begin` to before `end`. ProviderSilent."""

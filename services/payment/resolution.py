@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
+from uuid import UUID
 
 from mercato import log
 from mercato.rpc import current_call
@@ -91,27 +92,46 @@ class Resolution:
         """Ask once. ProviderSilent."""
         return self.record(attempt, self._provider.ask(payment, attempt))
 
+    def ask_soon(self, payment: Payment, attempt: Attempt) -> Payment:
+        """Ask once, if the provider listens: what was decided stands anyhow, and the worker never forgets it."""
+        try:
+            payment, _ = self.try_once(payment, attempt)
+        except ProviderSilent:
+            _log.warning("payment.asked_later", **_named(attempt))
+        return payment
+
+    def resolve_of(self, payment_id: UUID) -> None:
+        """Go on with what is unanswered of one payment and due, until it is answered or the provider silent."""
+        while claimed := self._claim(payment_id):
+            if not self._resolve(*claimed):
+                return
+
     def resolve_due(self) -> bool:
         """Go on with one attempt that nobody works on; False if there is none."""
-        with self._work() as work:
-            attempt = work.attempts.claim(self._leases.lease)
-            if attempt is None:
-                return False
-            payment = work.payments.get(attempt.payment_id)
-        with log.bound(order_id=str(payment.order_id or "")):
-            self._resolve(payment, attempt)
-        return True
+        claimed = self._claim()
+        if claimed:
+            self._resolve(*claimed)
+        return claimed is not None
 
-    def _resolve(self, payment: Payment, attempt: Attempt) -> None:
-        try:
-            self.try_once(payment, attempt)
-        except ProviderSilent:
-            pause = self._leases.pause(attempt.lease_token)
-            with self._work() as work:
-                work.attempts.postpone(attempt, pause)
-            _log.warning(
-                "payment.unanswered", **_named(attempt), tries=attempt.lease_token, again=pause.total_seconds()
-            )
+    def _claim(self, payment_id: UUID | None = None) -> tuple[Payment, Attempt] | None:
+        with self._work() as work:
+            attempt = work.attempts.claim(self._leases.lease, payment_id)
+            return (work.payments.get(attempt.payment_id), attempt) if attempt else None
+
+    def _resolve(self, payment: Payment, attempt: Attempt) -> bool:
+        with log.bound(order_id=str(payment.order_id or "")):
+            try:
+                self.try_once(payment, attempt)
+                return True
+            except ProviderSilent:
+                self._postpone(attempt)
+                return False
+
+    def _postpone(self, attempt: Attempt) -> None:
+        pause = self._leases.pause(attempt.lease_token)
+        with self._work() as work:
+            work.attempts.postpone(attempt, pause)
+        _log.warning("payment.unanswered", **_named(attempt), tries=attempt.lease_token, again=pause.total_seconds())
 
     def record(self, attempt: Attempt, answer: Answer) -> tuple[Payment, Attempt]:
         """Write what the provider said, unless somebody has."""
@@ -124,7 +144,7 @@ class Resolution:
             # What follows a late answer is the worker's, at once: no caller waits for it.
             payment, _ = apply(work, change, timedelta(0), held, answer.reference)
         if change.alarm:
-            _raise(change.alarm, held)
+            sound(change.alarm, payment, held)
         return payment, held
 
 
@@ -138,9 +158,10 @@ def apply(
     return payment, work.attempts.open(payment, Kind.CANCEL, payment.amount, lease) if change.cancel else None
 
 
-def _raise(alarm: Alarm, attempt: Attempt) -> None:
+def sound(alarm: Alarm, payment: Payment, attempt: Attempt | None = None) -> None:
+    """Let a human hear of it."""
     ALARMS.add(alarm)
-    _log.error("payment.alarm", alarm=str(alarm), **_named(attempt))
+    _log.error("payment.alarm", alarm=str(alarm), **(_named(attempt) if attempt else {"payment_id": str(payment.id)}))
 
 
 def _named(attempt: Attempt) -> dict[str, object]:

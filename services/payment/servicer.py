@@ -12,6 +12,7 @@ from mercato.rpc import current_call
 from mercato.wire import money_from_pb
 from services.payment import messages
 from services.payment.domain import Payment
+from services.payment.observation import Webhooks
 from services.payment.queries import PaymentQueries
 from services.payment.reconciliation import Reconciliation
 from services.payment.usecases import Payments
@@ -23,9 +24,15 @@ class PaymentServicer:
     contract = pb.DESCRIPTOR.services_by_name["PaymentService"]
 
     def __init__(
-        self, payments: Payments, reconciliation: Reconciliation, queries: PaymentQueries, pages: PageTokens
+        self,
+        payments: Payments,
+        webhooks: Webhooks,
+        reconciliation: Reconciliation,
+        queries: PaymentQueries,
+        pages: PageTokens,
     ) -> None:
         self._payments = payments
+        self._webhooks = webhooks
         self._reconciliation = reconciliation
         self._queries = queries
         self._pages = pages
@@ -89,6 +96,10 @@ class PaymentServicer:
         )
         listed = [messages.entry_to_pb(each) for each in entries.items]
         return pb.ListEntriesResponse(entries=listed, next_page_token=entries.next_page_token)
+
+    def HandleWebhook(self, request: pb.HandleWebhookRequest, context: ServicerContext) -> pb.HandleWebhookResponse:
+        outcome = self._webhooks.handle_webhook(request.provider, request.body, request.signature)
+        return pb.HandleWebhookResponse(outcome=pb.HandleWebhookResponse.Outcome.Value(outcome))
 
     def ReconcilePayments(
         self, request: pb.ReconcilePaymentsRequest, context: ServicerContext

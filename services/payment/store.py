@@ -3,8 +3,9 @@
 Locks are taken in one order everywhere: the payment first, then its attempts.
 """
 
-from dataclasses import replace
-from datetime import timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, LiteralString, TypeVar
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from mercato.postgres import Work
 from services.payment.domain import Attempt, Kind, Payment, Progress, State
 from services.payment.ledger import Bookings, balanced
 from services.payment.outcome import Change
+from services.payment.reconciliation import Difference
 
 T = TypeVar("T")
 
@@ -25,13 +27,42 @@ PAYMENT: LiteralString = """id, order_id, customer_id, payment_method, method, r
     authorized, captured, refunded, refunding, decline_code, version, create_time, update_time"""
 ATTEMPT: LiteralString = "id, payment_id, kind, number, amount, state, refusal, lease_token, create_time"
 
-# Another transaction with the same id is waited for, and then decides.
+# The newest declines of a customer, and by a means of payment, as many as matter. Those that are being decided just now
+# are not counted: whoever asks for many at once gets as many past the cap, and no more after that. The alternative, a
+# lock for each customer, would make all who pay wait for the few who try out cards.
+DECLINES: LiteralString = """
+    with by_customer as (
+        select update_time from payment
+        where customer_id = %(customer_id)s and state = 'DECLINED' and update_time > now() - %(window)s
+        order by update_time desc limit %(per_customer)s
+    ),
+    by_method as (
+        select update_time from payment
+        where payment_method = %(payment_method)s and state = 'DECLINED' and update_time > now() - %(window)s
+        order by update_time desc limit %(per_method)s
+    ),
+    capped as (
+        select min(update_time) as since from by_customer having count(*) >= %(per_customer)s
+        union all
+        select min(update_time) from by_method having count(*) >= %(per_method)s
+    )
+"""
+
+# Another transaction with the same id is waited for, and then decides. Cash asks no provider, and is never capped.
 ADD: LiteralString = f"""
+    {DECLINES}
     insert into payment (id, order_id, customer_id, payment_method, method, state, currency, amount, version)
-    values (%(id)s, %(order_id)s, %(customer_id)s, %(payment_method)s, %(method)s, %(state)s, %(currency)s, %(amount)s,
-        %(version)s)
+    select %(id)s, %(order_id)s, %(customer_id)s, %(payment_method)s, %(method)s, %(state)s, %(currency)s, %(amount)s,
+        %(version)s
+    where %(cash)s or not exists (select from capped)
     on conflict (id) do nothing
     returning {PAYMENT}
+"""
+
+# When the oldest of the declines that count is old enough.
+CAPPED: LiteralString = f"""
+    {DECLINES}
+    select coalesce(extract(epoch from max(since) + %(window)s - now()), 0)::float8 from capped
 """
 
 BURY: LiteralString = """
@@ -69,21 +100,52 @@ OPEN: LiteralString = f"""
 
 # `skip locked`: any number of workers go past each other. The token tells the latest holder from an earlier one that
 # was stopped for longer than its lease.
-CLAIM: LiteralString = f"""
-    update attempt a set due_time = now() + %s, lease_token = lease_token + 1
+CLAIM_DUE: LiteralString = """
+    update attempt a set due_time = now() + %(lease)s, lease_token = lease_token + 1
     from (
-        select id as due_id from attempt
-        where state = 'PENDING' and due_time <= now()
+        select id as due_id from attempt where state = 'PENDING' and due_time <= now()
         order by due_time limit 1 for update skip locked
     ) due
     where a.id = due_id
-    returning {ATTEMPT}
+"""
+CLAIM_OF: LiteralString = """
+    update attempt a set due_time = now() + %(lease)s, lease_token = lease_token + 1
+    from (
+        select id as due_id from attempt where state = 'PENDING' and due_time <= now() and payment_id = %(payment_id)s
+        order by due_time limit 1 for update skip locked
+    ) due
+    where a.id = due_id
 """
 
 # Only an attempt's putting-off needs the fence. An answer is the provider's, the same whoever brings it, and is
 # recorded once because the attempt is PENDING only once.
 POSTPONE: LiteralString = """
     update attempt set due_time = now() + %s where id = %s and lease_token = %s and state = 'PENDING'
+"""
+
+# Whoever asks just now goes on: the key makes two questions one.
+HASTEN: LiteralString = """
+    update attempt set due_time = least(due_time, now()) where payment_id = %s and state = 'PENDING'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """How many declines within a window stop further authorizations, so that nobody tries out cards here."""
+
+    per_customer: int
+    per_method: int
+    window: timedelta
+
+
+CAPS = Caps(20, 1000, timedelta(hours=1))
+
+
+NOTE: LiteralString = """
+    insert into difference (kind, payment_id, reference, ours, theirs, repair)
+    values (%(kind)s, %(payment_id)s, %(reference)s, %(ours)s, %(theirs)s, %(repair)s)
+    on conflict (kind, payment_id, reference, ours, theirs)
+    do update set repair = excluded.repair, update_time = now()
 """
 
 
@@ -104,9 +166,14 @@ class Payments:
     def __init__(self, connection: Connection[Any]) -> None:
         self._connection = connection
 
-    def add(self, payment: Payment) -> Payment | None:
-        """A payment that is new, as the database has it; None if the id is taken."""
-        return self._one(ADD, _columns(payment))
+    def add(self, payment: Payment, caps: Caps) -> Payment | None:
+        """A payment that is new, as the database has it; None if the id is taken, or a cap reached."""
+        return self._one(ADD, {**_columns(payment), **_limits(caps), "cash": payment.cash})
+
+    def capped(self, payment: Payment, caps: Caps) -> float:
+        """For how many seconds the caps stand against a payment."""
+        with self._connection.cursor(row_factory=scalar_row) as cursor:
+            return float(_found(cursor.execute(CAPPED, {**_columns(payment), **_limits(caps)}).fetchone()))
 
     def bury(self, payment_id: UUID) -> bool:
         """Leave a tombstone; False if the id is taken."""
@@ -167,9 +234,19 @@ class Attempts:
         """An attempt as it is. NotFound."""
         return _found(self._one(f"select {ATTEMPT} from attempt where id = %s", [attempt_id]))
 
-    def claim(self, lease: timedelta) -> Attempt | None:
-        """An unanswered attempt that nobody works on, taken for a while."""
-        return self._one(CLAIM, [lease])
+    def unanswered(self, payment_id: UUID) -> bool:
+        """Whether the provider is being asked for anything. Needs the payment's lock, to stay so."""
+        statement: LiteralString = "select from attempt where payment_id = %s and state = 'PENDING' limit 1"
+        return self._connection.execute(statement, [payment_id]).rowcount == 1
+
+    def hasten(self, payment_id: UUID) -> bool:
+        """Leave what is unanswered of a payment to the worker at once; False if there is nothing."""
+        return self._connection.execute(HASTEN, [payment_id]).rowcount > 0
+
+    def claim(self, lease: timedelta, payment_id: UUID | None = None) -> Attempt | None:
+        """An unanswered attempt that nobody works on, of one payment or any, taken for a while."""
+        which = CLAIM_OF if payment_id else CLAIM_DUE
+        return self._one(f"{which} returning {ATTEMPT}", {"lease": lease, "payment_id": payment_id})
 
     def postpone(self, attempt: Attempt, pause: timedelta) -> bool:
         """Leave a claimed attempt for later; False if it is another's by now."""
@@ -180,6 +257,33 @@ class Attempts:
             return cursor.execute(statement, values).fetchone()
 
 
+class Reconciliations:
+    """Rows of `reconciliation`: the passes that run by themselves."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self._connection = connection
+
+    def claim(self, name: str, pause: timedelta) -> datetime | None:
+        """Until when was compared, if the pass is due: it is then put off, and the caller's to make."""
+        statement: LiteralString = """
+            update reconciliation set due_time = now() + %s where name = %s and due_time <= now()
+            returning compared_until"""
+        with self._connection.cursor(row_factory=scalar_row) as cursor:
+            found: datetime | None = cursor.execute(statement, [pause, name]).fetchone()
+            return found
+
+    def compared(self, name: str, until: datetime) -> None:
+        """Everything before was compared."""
+        statement: LiteralString = """
+            update reconciliation set compared_until = greatest(compared_until, %s) where name = %s"""
+        self._connection.execute(statement, [until, name])
+
+    def note(self, differences: Sequence[Difference]) -> None:
+        """Keep differences, each once, with what was done last."""
+        with self._connection.cursor() as cursor:
+            cursor.executemany(NOTE, [_noted(each) for each in differences])
+
+
 class PaymentWork(Work):
     """One transaction on the schema `payments`, and the events that leave with it."""
 
@@ -187,12 +291,21 @@ class PaymentWork(Work):
         """Lay out the tables."""
         self.payments = Payments(self.connection)
         self.attempts = Attempts(self.connection)
+        self.reconciliations = Reconciliations(self.connection)
 
 
 def _columns(payment: Payment) -> dict[str, Any]:
     columns: dict[str, Any] = {name: getattr(payment, name) for name in Payment.__slots__}
     amounts = {name: value.amount for name, value in columns.items() if isinstance(value, Money)}
     return {**columns, **amounts, "currency": payment.amount.currency}
+
+
+def _noted(difference: Difference) -> dict[str, str]:
+    return {name: getattr(difference, name) for name in Difference.__slots__}
+
+
+def _limits(caps: Caps) -> dict[str, Any]:
+    return {"per_customer": caps.per_customer, "per_method": caps.per_method, "window": caps.window}
 
 
 def _entries(bookings: Bookings) -> dict[str, Any]:

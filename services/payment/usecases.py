@@ -10,8 +10,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 from mercato import log
+from mercato.errors import NotFound
 from mercato.money import Money
 from mercato.rpc import Key
+from mercato.telemetry import Counter
 from services.payment import outcome
 from services.payment.domain import (
     CASH,
@@ -23,14 +25,15 @@ from services.payment.domain import (
     OnlyCash,
     Payment,
     Progress,
-    ProviderSilent,
     RefundFailed,
     State,
+    TooManyDeclines,
 )
 from services.payment.resolution import Resolution, apply
-from services.payment.store import PaymentWork
+from services.payment.store import CAPS, Caps, PaymentWork
 
 Work = Callable[[], PaymentWork]
+_STOPPED = Counter("mercato_payment_stopped", "Authorizations refused for too many declines before.")
 _log = log.get(__name__)
 
 
@@ -44,13 +47,17 @@ class Step(NamedTuple):
 class Payments:
     """Reserving, taking and giving back money."""
 
-    def __init__(self, work: Work, resolution: Resolution, lease: timedelta) -> None:
+    def __init__(self, work: Work, resolution: Resolution, lease: timedelta, caps: Caps = CAPS) -> None:
         self._work = work
         self._resolution = resolution
         self._lease = lease
+        self._caps = caps
 
     def authorize_payment(self, asked: Payment) -> Payment:
-        """Reserve the amount. A repeat answers the same. PaymentDeclined, PaymentVoided, ProviderSilent."""
+        """Reserve the amount. A repeat answers the same.
+
+        PaymentDeclined, PaymentVoided, TooManyDeclines, ProviderSilent.
+        """
         payment, attempt = self._begin(asked)
         if attempt:
             payment, _ = self._resolution.settle(payment, attempt)
@@ -58,14 +65,24 @@ class Payments:
 
     def _begin(self, asked: Payment) -> Step:
         with self._work() as work:
-            payment = work.payments.add(asked)
+            payment = work.payments.add(asked, self._caps)
             if payment is None:
-                payment = work.payments.lock(asked.id)
+                payment = self._known(work, asked)
                 return Step(payment, work.attempts.pending(asked.id) if payment.state is State.PENDING else None)
             if payment.cash:
                 granted = outcome.authorized(payment, Done("", payment.amount.amount, CASH))
                 return Step(*apply(work, granted, self._lease))
             return Step(payment, work.attempts.open(payment, Kind.AUTHORIZE, payment.amount, self._lease))
+
+    def _known(self, work: PaymentWork, asked: Payment) -> Payment:
+        """The payment with this id: there is one, or the caps are why it was not added. TooManyDeclines."""
+        try:
+            return work.payments.lock(asked.id)
+        except NotFound:
+            seconds = work.payments.capped(asked, self._caps)
+            _STOPPED.add()
+            _log.warning("payment.too_many_declines", customer_id=str(asked.customer_id), order_id=str(asked.order_id))
+            raise TooManyDeclines(seconds) from None
 
     def capture_payment(self, payment_id: UUID, amount: Money) -> Payment:
         """Take the amount, once: a repeat, of whatever amount, answers with what was taken. CaptureFailed."""
@@ -77,6 +94,7 @@ class Payments:
                 return payment
             payment, attempt = self._resolution.settle(payment, attempt)
             if attempt.state is Progress.REFUSED and attempt.kind is Kind.CAPTURE:
+                payment.granted()  # or it was given up: the provider holds it no longer
                 raise CaptureFailed(attempt.refusal)
 
     def _begin_capture(self, payment_id: UUID, amount: Money) -> Step:
@@ -104,7 +122,7 @@ class Payments:
             if attempt is None:
                 return payment
             if attempt.kind is Kind.CANCEL:
-                return self._cancel(payment, attempt)
+                return self._resolution.ask_soon(payment, attempt)
             self._resolution.settle(payment, attempt)
 
     def _begin_void(self, payment_id: UUID) -> Step:
@@ -117,14 +135,6 @@ class Payments:
             if waits_for and waits_for.kind is Kind.CAPTURE:
                 return Step(payment, waits_for)
             return Step(*apply(work, outcome.voided(payment), self._lease))
-
-    def _cancel(self, payment: Payment, attempt: Attempt) -> Payment:
-        """Tell the provider at once, if it listens: the decision stands anyhow, and the worker never forgets it."""
-        try:
-            payment, _ = self._resolution.try_once(payment, attempt)
-        except ProviderSilent:
-            _log.warning("payment.cancel_later", payment_id=str(payment.id))
-        return payment
 
     def settle_cash(self, payment_id: UUID, amount: Money) -> Payment:
         """Book what the courier collected, once. NotCash, CaptureExceedsAuthorization."""

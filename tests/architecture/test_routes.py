@@ -60,6 +60,7 @@ POST /v1/payments/{id}:refund
 GET /v1/ledger/accounts
 GET /v1/ledger/entries
 POST /v1/payments:reconcile
+POST /webhooks/{provider}
 GET /v1/zones
 GET /v1/zones:locate
 GET /v1/slots

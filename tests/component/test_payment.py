@@ -1,7 +1,6 @@
 """The payment service as its callers see it: over gRPC, on PostgreSQL, with the provider as a process beside it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -13,11 +12,8 @@ from psycopg.errors import CheckViolation, InsufficientPrivilege
 
 from mercato.api.payment.v1 import payment_events_pb2 as events
 from mercato.api.payment.v1 import payment_pb2 as pb
-from mercato.api.payment.v1.payment_pb2_grpc import PaymentServiceStub
-from mercato.clock import SystemClock
 from mercato.config import Settings, load
 from mercato.errors import (
-    DeadlineExceeded,
     IdempotencyKeyReused,
     InvalidArgument,
     InvalidPageToken,
@@ -25,23 +21,19 @@ from mercato.errors import (
     NotFound,
     PermissionDenied,
     Unauthenticated,
-    Unavailable,
 )
 from mercato.ids import uuid7
 from mercato.money import Money
-from mercato.pagination import PageTokens
 from mercato.postgres import Database
 from mercato.rpc import Principal
 from mercato.stack import Stack
-from mercato.testing import Served, a_customer, all_at_once, at_once, serve, staff
+from mercato.testing import a_customer, all_at_once, at_once, staff
 from mercato.wire import money_from_pb, money_to_pb
 from services.payment.app import build
 from services.payment.config import PaymentConfig
-from services.payment.connection import StripeConnection
 from services.payment.domain import (
     CASH,
     Alarm,
-    Attempt,
     CaptureExceedsAuthorization,
     CaptureFailed,
     CurrencyMismatch,
@@ -52,112 +44,25 @@ from services.payment.domain import (
     PaymentCaptured,
     PaymentDeclined,
     PaymentVoided,
-    Progress,
     RefundExceedsCapture,
     UnknownPaymentMethod,
 )
-from services.payment.provider import StripeProvider
-from services.payment.queries import PaymentQueries
-from services.payment.reconciliation import Reconciliation
-from services.payment.resolution import ALARMS, Leases, Resolution
-from services.payment.servicer import PaymentServicer
-from services.payment.store import PaymentWork
-from services.payment.usecases import Payments
+from services.payment.resolution import ALARMS
+from tests.component.payment_shop import (
+    ANNA,
+    AT_ONCE,
+    BOB,
+    UNKNOWN,
+    VISA,
+    Shop,
+    attempt_of,
+    behind_our_back,
+    eur,
+    opened,
+    work_of,
+)
 from tests.component.provider_process import KEY, ProviderProcess, provider_running
 from tests.servers import FreshDatabase
-
-VISA = "pm_card_visa"
-ANNA, BOB = a_customer(str(uuid7())), a_customer(str(uuid7()))
-AT_ONCE = timedelta(0)
-UNKNOWN = (Unavailable, DeadlineExceeded)
-
-
-@dataclass
-class Shop:
-    """The service, those who call it, and the provider."""
-
-    served: Served
-    database: Database
-    provider: ProviderProcess
-    resolution: Resolution
-    stripe: StripeProvider
-
-    def __post_init__(self) -> None:
-        self.order: Any = self.served.stub(PaymentServiceStub, Principal(), "order")
-        self.finance: Any = self.as_user(staff("finance"))
-
-    def as_user(self, principal: Principal) -> Any:
-        return self.served.stub(PaymentServiceStub, principal)
-
-    def authorize(
-        self, card: str = VISA, cents: int = 2500, payment_id: str = "", customer: Principal = ANNA, within: float = 5.0
-    ) -> pb.Payment:
-        payment: pb.Payment = self.order.AuthorizePayment(
-            pb.AuthorizePaymentRequest(
-                payment_id=payment_id or str(uuid7()),
-                order_id=str(uuid7()),
-                customer_id=customer.subject,
-                amount=eur(cents),
-                payment_method=card,
-            ),
-            timeout=within,
-        )
-        return payment
-
-    def capture(self, payment_id: str, cents: int) -> pb.Payment:
-        payment: pb.Payment = self.order.CapturePayment(
-            pb.CapturePaymentRequest(payment_id=payment_id, amount=eur(cents))
-        )
-        return payment
-
-    def captured(self, cents: int = 2500) -> pb.Payment:
-        return self.capture(self.authorize(cents=cents).id, cents)
-
-    def void(self, payment_id: str) -> pb.Payment:
-        payment: pb.Payment = self.order.VoidPayment(pb.VoidPaymentRequest(payment_id=payment_id))
-        return payment
-
-    def settle(self, payment_id: str, cents: int) -> pb.Payment:
-        payment: pb.Payment = self.order.SettleCash(pb.SettleCashRequest(payment_id=payment_id, amount=eur(cents)))
-        return payment
-
-    def refund(self, payment_id: str, cents: int, key: str = "", within: float = 5.0) -> pb.Payment:
-        payment: pb.Payment = self.finance.RefundPayment(
-            pb.RefundPaymentRequest(id=payment_id, amount=eur(cents), reason="broken", request_id=key or str(uuid7())),
-            timeout=within,
-        )
-        return payment
-
-    def get(self, payment_id: str) -> pb.Payment:
-        payment: pb.Payment = self.finance.GetPayment(pb.GetPaymentRequest(id=payment_id))
-        return payment
-
-    def told(self, payment_id: str) -> list[str]:
-        with self.database.reading() as connection:
-            rows = connection.execute(
-                "select type from outbox where aggregate_id = %s order by version", [payment_id]
-            ).fetchall()
-        return [row[0].rpartition(".Payment")[2] for row in rows]
-
-    def booked(self, payment_id: str) -> dict[str, int]:
-        """What the accounts changed by."""
-        entries = self.finance.ListEntries(pb.ListEntriesRequest(payment_id=payment_id)).entries
-        balance: dict[str, int] = {}
-        for each in entries:
-            amount = money_from_pb(each.amount).amount
-            signed = amount if each.side == pb.LedgerEntry.DEBIT else -amount
-            balance[each.account] = balance.get(each.account, 0) + signed
-        assert sum(balance.values()) == 0
-        return {account: amount for account, amount in balance.items() if amount}
-
-    def resolve_all(self) -> None:
-        """What the worker does until nothing is due."""
-        while self.resolution.resolve_due():
-            pass
-
-
-def eur(cents: int) -> Any:
-    return money_to_pb(Money(cents, "EUR"))
 
 
 @pytest.fixture(scope="module")
@@ -168,20 +73,8 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProviderProce
 
 @pytest.fixture(scope="module")
 def shop(payment_database: Database, provider: ProviderProcess) -> Iterator[Shop]:
-    connection = StripeConnection(KEY, provider.url, timedelta(seconds=1), timedelta(milliseconds=300))
-    stripe = StripeProvider(connection, SystemClock(), timedelta(hours=20))
-
-    def work() -> PaymentWork:
-        return PaymentWork(payment_database, service="payment")
-
-    resolution = Resolution(work, stripe, Leases(AT_ONCE, AT_ONCE))
-    queries = PaymentQueries(payment_database)
-    # Without a lease the worker may take over at once, in the middle of a call.
-    payments = Payments(work, resolution, AT_ONCE)
-    servicer = PaymentServicer(payments, Reconciliation(queries, stripe), queries, PageTokens("secret"))
-    with serve(servicer, threads=32) as served:
-        yield Shop(served, payment_database, provider, resolution, stripe)
-    connection.close()
+    with opened(payment_database, provider) as shop:
+        yield shop
 
 
 # Authorizing
@@ -298,14 +191,14 @@ def test_a_worker_that_slept_through_its_lease_postpones_nothing(shop: Shop) -> 
     payment_id = str(uuid7())
     with shop.provider.frozen(), pytest.raises(UNKNOWN):
         shop.authorize(payment_id=payment_id, within=0.3)
-    with _work(shop) as work:
+    with work_of(shop) as work:
         stale = work.attempts.claim(AT_ONCE)
-    with _work(shop) as work:
+    with work_of(shop) as work:
         fresh = work.attempts.claim(AT_ONCE)
     assert stale
     assert fresh
     assert stale.id == fresh.id
-    with _work(shop) as work:
+    with work_of(shop) as work:
         assert not work.attempts.postpone(stale, timedelta(hours=1))
     shop.resolve_all()
     assert shop.get(payment_id).state == pb.Payment.AUTHORIZED
@@ -412,7 +305,7 @@ def test_a_void_stands_though_the_provider_does_not_listen(shop: Shop) -> None:
 
 def test_what_the_provider_took_of_a_voided_payment_is_given_back_and_alarmed(shop: Shop) -> None:
     payment, alarms = shop.authorize(), ALARMS.value(Alarm.CAPTURED_THOUGH_VOIDED)
-    _capture_behind_our_back(shop, payment.id)
+    behind_our_back(shop, payment.id, Kind.CAPTURE)
     assert shop.void(payment.id).state == pb.Payment.VOIDED
     assert ALARMS.value(Alarm.CAPTURED_THOUGH_VOIDED) == alarms + 1
     assert shop.provider.done_for(payment.id)[-2:] == ["cancel!", "refunds"]
@@ -486,7 +379,7 @@ def test_a_refused_capture_may_be_tried_again_as_another_decision(shop: Shop) ->
 
 def test_a_capture_whose_reply_was_lost_is_not_taken_for_a_no(shop: Shop) -> None:
     payment = shop.authorize()
-    _capture_behind_our_back(shop, payment.id)
+    behind_our_back(shop, payment.id, Kind.CAPTURE)
     assert shop.capture(payment.id, 2500).state == pb.Payment.CAPTURED
 
 
@@ -753,7 +646,7 @@ def test_a_day_on_which_all_agree_has_no_differences(shop: Shop) -> None:
 
 def test_every_difference_from_the_provider_s_list_is_named(shop: Shop) -> None:
     taken, unheard = shop.authorize(), str(uuid7())
-    _capture_behind_our_back(shop, taken.id)
+    behind_our_back(shop, taken.id, Kind.CAPTURE)
     stranger = shop.stripe.ask(*_stranger())
     with shop.provider.gone(), pytest.raises(UNKNOWN):
         shop.authorize(payment_id=unheard, within=0.3)
@@ -775,12 +668,8 @@ def test_a_day_that_is_none_is_refused(shop: Shop) -> None:
 # How
 
 
-def _work(shop: Shop) -> PaymentWork:
-    return PaymentWork(shop.database, service="payment")
-
-
 def _open(shop: Shop, payment_id: str) -> Any:
-    with _work(shop) as work:
+    with work_of(shop) as work:
         return work.payments.lock(UUID(payment_id)), work.attempts.pending(UUID(payment_id))
 
 
@@ -788,18 +677,6 @@ def _stranger() -> Any:
     """A payment that the provider hears of and the shop never did."""
     payment = Payment.asked(uuid7(), uuid7(), uuid7(), Money(700, "EUR"), VISA)
     return payment, attempt_of(payment)
-
-
-def attempt_of(payment: Payment, kind: Kind = Kind.AUTHORIZE) -> Attempt:
-    """An attempt that is not the service's own."""
-    now = datetime.now(UTC)
-    return Attempt(uuid7(), payment.id, kind, 99, payment.amount.amount, Progress.PENDING, "", 0, now)
-
-
-def _capture_behind_our_back(shop: Shop, payment_id: str) -> None:
-    with _work(shop) as work:
-        payment = work.payments.lock(UUID(payment_id))
-    shop.stripe.ask(payment, attempt_of(payment, Kind.CAPTURE))
 
 
 def _reconcile(shop: Shop) -> pb.ReconcilePaymentsResponse:

@@ -117,11 +117,11 @@ def test_a_cancellation_that_meets_a_capture_refunds_it_once(provider: StripePro
     assert (held.status, held.captured, held.refunded) == ("succeeded", 1000, 1000)
 
 
-def test_a_capture_of_what_was_let_go_is_refused(provider: StripeProvider) -> None:
+def test_a_capture_of_what_is_held_no_longer_is_refused_as_that(provider: StripeProvider) -> None:
     payment = _authorized(provider)
     provider.ask(payment, _attempt(payment, Kind.CANCEL))
     answer = provider.ask(payment, _attempt(payment, Kind.CAPTURE))
-    assert answer == Refused("payment_intent_unexpected_state")
+    assert answer == Refused("authorization_expired", lapsed=True)
 
 
 def test_an_old_refund_is_found_by_its_label_and_not_given_twice(provider: StripeProvider, clock: FixedClock) -> None:

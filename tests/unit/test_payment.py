@@ -110,7 +110,8 @@ def test_an_authorization_found_after_the_void_is_cancelled_and_alarmed() -> Non
     change = outcome.answered(late, attempt(late, Kind.AUTHORIZE), Done("pi_1", 2500, "visa •••• 4242"))
     assert (change.payment.state, change.payment.reference) == (State.VOIDED, "pi_1")
     assert (change.cancel, change.alarm, change.happened) == (True, Alarm.AUTHORIZED_AFTER_VOID, None)
-    assert not change.bookings
+    assert change.payment.authorized == eur(2500)
+    assert [each.account for each in change.bookings] == ["provider_hold", "promised", "promised", "provider_hold"]
 
 
 def test_a_decline_found_after_the_void_changes_nothing() -> None:
@@ -122,6 +123,17 @@ def test_a_decline_found_after_the_void_changes_nothing() -> None:
 def test_a_refused_capture_leaves_the_authorization() -> None:
     payment = granted(asked())
     assert outcome.answered(payment, attempt(payment, Kind.CAPTURE), Refused("generic_decline")) == Change(payment)
+
+
+def test_a_capture_that_finds_the_authorization_gone_gives_the_payment_up() -> None:
+    held = granted(asked())
+    change = outcome.answered(held, attempt(held, Kind.CAPTURE), Refused("authorization_expired", lapsed=True))
+    assert (change.payment.state, change.happened) == (State.VOIDED, Happened.VOIDED)
+    assert change.alarm is Alarm.AUTHORIZATION_EXPIRED
+    assert not change.cancel
+    with pytest.raises(PaymentVoided) as gone:
+        change.payment.granted()
+    assert gone.value.metadata == {"decline_code": "authorization_expired"}
 
 
 def test_a_refused_refund_may_be_decided_again() -> None:
@@ -141,7 +153,11 @@ def test_a_refused_refund_may_be_decided_again() -> None:
 )
 def test_a_cancellation_that_met_something_else_is_alarmed(answer: Done | Refused, alarm: Alarm | None) -> None:
     payment = outcome.voided(granted(asked())).payment
-    assert outcome.answered(payment, attempt(payment, Kind.CANCEL), answer) == Change(payment, alarm=alarm)
+    change = outcome.answered(payment, attempt(payment, Kind.CANCEL), answer)
+    assert replace(change, bookings=()) == Change(payment, alarm=alarm)
+    # What was taken and given back stands in the books, and comes to nothing.
+    assert len(change.bookings) == (4 if isinstance(answer, Done) and answer.given_back else 0)
+    assert not any(_balances(list(change.bookings)).values())
 
 
 def test_a_key_is_that_of_the_decision() -> None:
@@ -175,8 +191,19 @@ def _acts() -> st.SearchStrategy[Act]:
 
         return act
 
+    records = st.builds(
+        lambda status, captured, refunded: Record("pi_1", "", status, "EUR", 100, captured, min(captured, refunded)),
+        st.sampled_from(["requires_payment_method", "requires_capture", "canceled", "succeeded"]),
+        st.integers(1, 100),
+        st.integers(0, 100),
+    )
+
+    def observe(record: Record) -> Act:
+        return lambda payment: (None if payment.cash else outcome.observed(payment, record)) or Change(payment)
+
     return st.one_of(
         st.just(outcome.voided),
+        records.map(observe),
         answer.map(answer_authorization),
         amount.map(take),
         amount.map(lambda money: lambda payment: outcome.refunded(payment.refund(money), money)),
@@ -244,6 +271,38 @@ def test_a_state_or_an_amount_that_differs_is_named() -> None:
     assert (amount.kind, amount.ours, amount.theirs) == (Differs.AMOUNT_DIFFERS, "20.00 EUR", "0.00 EUR")
     other = replace(record(taken, "succeeded", 2000), reference="pi_2")
     assert [each.kind for each in compare(taken, other)] == [Differs.STATE_DIFFERS]
+
+
+def test_what_happened_at_the_provider_is_taken_over_and_what_only_a_human_can_judge_is_not() -> None:
+    held = granted(asked())
+    taken = outcome.captured(held, eur(2000)).payment
+    given_up, declined = outcome.voided(held).payment, asked().decline(Refused("no"))
+    kinds = [
+        (held, record(held, "canceled"), State.VOIDED, Alarm.AUTHORIZATION_EXPIRED, False),
+        (held, record(held, "succeeded", 2000), State.CAPTURED, Alarm.CAPTURED_ELSEWHERE, False),
+        (taken, record(taken, "succeeded", 2000, 300), State.CAPTURED, Alarm.REFUNDED_ELSEWHERE, False),
+        (taken, record(taken, "succeeded", 2000, 2000), State.REFUNDED, Alarm.REFUNDED_ELSEWHERE, False),
+        (given_up, record(given_up, "requires_capture"), State.VOIDED, Alarm.AUTHORIZED_AFTER_VOID, True),
+        (given_up, record(given_up, "succeeded", 2500), State.VOIDED, Alarm.AUTHORIZED_AFTER_VOID, True),
+        (declined, record(declined, "requires_capture"), State.DECLINED, Alarm.AUTHORIZED_AFTER_VOID, True),
+    ]
+    for payment, theirs, state, alarm, cancel in kinds:
+        change = outcome.observed(payment, theirs)
+        assert change
+        assert (change.payment.state, change.alarm, change.cancel) == (state, alarm, cancel)
+        assert balanced(change.bookings)
+    for payment, theirs in [
+        (held, record(held, "requires_capture")),
+        (held, record(held, "requires_payment_method")),
+        (held, record(held, "succeeded", 2000, amount=2400)),
+        (held, replace(record(held, "succeeded", 2000), currency="USD")),
+        (held, replace(record(held, "succeeded", 2000), reference="pi_2")),
+        (taken, record(taken, "requires_capture")),
+        (taken, record(taken, "succeeded", 2000, 2001)),
+        (given_up, record(given_up, "succeeded", 2500, 2500)),
+        (asked(), record(held, "requires_capture")),
+    ]:
+        assert outcome.observed(payment, theirs) is None
 
 
 def test_pauses_double_up_to_the_longest() -> None:

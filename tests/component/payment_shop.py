@@ -1,0 +1,168 @@
+"""The payment service for tests: over gRPC, on PostgreSQL, with the provider as a process beside it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from mercato.api.payment.v1 import payment_pb2 as pb
+from mercato.api.payment.v1.payment_pb2_grpc import PaymentServiceStub
+from mercato.clock import SystemClock
+from mercato.config import Secret
+from mercato.errors import DeadlineExceeded, Unavailable
+from mercato.ids import uuid7
+from mercato.money import Money
+from mercato.pagination import PageTokens
+from mercato.postgres import Database
+from mercato.rpc import Principal
+from mercato.testing import Served, a_customer, serve, staff
+from mercato.wire import money_from_pb, money_to_pb
+from services.payment.connection import StripeConnection
+from services.payment.domain import Attempt, Kind, Payment, Progress
+from services.payment.observation import Observation, Webhooks
+from services.payment.provider import StripeProvider
+from services.payment.queries import PaymentQueries
+from services.payment.reconciliation import Reconciliation
+from services.payment.repair import SafeRepairs
+from services.payment.resolution import Leases, Resolution
+from services.payment.servicer import PaymentServicer
+from services.payment.store import CAPS, Caps, PaymentWork
+from services.payment.usecases import Payments
+from tests.component.provider_process import KEY, ProviderProcess
+
+VISA = "pm_card_visa"
+WEBHOOK_SECRET = "whsec_of_a_test"
+ANNA, BOB = a_customer(str(uuid7())), a_customer(str(uuid7()))
+AT_ONCE = timedelta(0)
+UNKNOWN = (Unavailable, DeadlineExceeded)
+
+
+@dataclass
+class Shop:
+    """The service, those who call it, and the provider."""
+
+    served: Served
+    database: Database
+    provider: ProviderProcess
+    resolution: Resolution
+    stripe: StripeProvider
+    reconciliation: Reconciliation
+
+    def __post_init__(self) -> None:
+        self.order: Any = self.served.stub(PaymentServiceStub, Principal(), "order")
+        self.finance: Any = self.as_user(staff("finance"))
+
+    def as_user(self, principal: Principal) -> Any:
+        return self.served.stub(PaymentServiceStub, principal)
+
+    def authorize(
+        self, card: str = VISA, cents: int = 2500, payment_id: str = "", customer: Principal = ANNA, within: float = 5.0
+    ) -> pb.Payment:
+        payment: pb.Payment = self.order.AuthorizePayment(
+            pb.AuthorizePaymentRequest(
+                payment_id=payment_id or str(uuid7()),
+                order_id=str(uuid7()),
+                customer_id=customer.subject,
+                amount=eur(cents),
+                payment_method=card,
+            ),
+            timeout=within,
+        )
+        return payment
+
+    def capture(self, payment_id: str, cents: int) -> pb.Payment:
+        payment: pb.Payment = self.order.CapturePayment(
+            pb.CapturePaymentRequest(payment_id=payment_id, amount=eur(cents))
+        )
+        return payment
+
+    def captured(self, cents: int = 2500) -> pb.Payment:
+        return self.capture(self.authorize(cents=cents).id, cents)
+
+    def void(self, payment_id: str) -> pb.Payment:
+        payment: pb.Payment = self.order.VoidPayment(pb.VoidPaymentRequest(payment_id=payment_id))
+        return payment
+
+    def settle(self, payment_id: str, cents: int) -> pb.Payment:
+        payment: pb.Payment = self.order.SettleCash(pb.SettleCashRequest(payment_id=payment_id, amount=eur(cents)))
+        return payment
+
+    def refund(self, payment_id: str, cents: int, key: str = "", within: float = 5.0) -> pb.Payment:
+        payment: pb.Payment = self.finance.RefundPayment(
+            pb.RefundPaymentRequest(id=payment_id, amount=eur(cents), reason="broken", request_id=key or str(uuid7())),
+            timeout=within,
+        )
+        return payment
+
+    def get(self, payment_id: str) -> pb.Payment:
+        payment: pb.Payment = self.finance.GetPayment(pb.GetPaymentRequest(id=payment_id))
+        return payment
+
+    def told(self, payment_id: str) -> list[str]:
+        with self.database.reading() as connection:
+            rows = connection.execute(
+                "select type from outbox where aggregate_id = %s order by version", [payment_id]
+            ).fetchall()
+        return [row[0].rpartition(".Payment")[2] for row in rows]
+
+    def booked(self, payment_id: str) -> dict[str, int]:
+        """What the accounts changed by."""
+        entries = self.finance.ListEntries(pb.ListEntriesRequest(payment_id=payment_id)).entries
+        balance: dict[str, int] = {}
+        for each in entries:
+            amount = money_from_pb(each.amount).amount
+            signed = amount if each.side == pb.LedgerEntry.DEBIT else -amount
+            balance[each.account] = balance.get(each.account, 0) + signed
+        assert sum(balance.values()) == 0
+        return {account: amount for account, amount in balance.items() if amount}
+
+    def resolve_all(self) -> None:
+        """What the worker does until nothing is due."""
+        while self.resolution.resolve_due():
+            pass
+
+
+def eur(cents: int) -> Any:
+    return money_to_pb(Money(cents, "EUR"))
+
+
+def work_of(shop: Shop) -> PaymentWork:
+    """A transaction of the service's own."""
+    return PaymentWork(shop.database, service="payment")
+
+
+def attempt_of(payment: Payment, kind: Kind = Kind.AUTHORIZE, amount: int = 0) -> Attempt:
+    """An attempt that is not the service's own."""
+    now = datetime.now(UTC)
+    cents = amount or payment.amount.amount
+    return Attempt(uuid7(), payment.id, kind, 99, cents, Progress.PENDING, "", 0, now)
+
+
+def behind_our_back(shop: Shop, payment_id: str, kind: Kind, amount: int = 0) -> None:
+    """Let the provider do something that the service neither asked for nor hears of."""
+    with work_of(shop) as work:
+        payment = work.payments.lock(UUID(payment_id))
+    shop.stripe.ask(payment, attempt_of(payment, kind, amount))
+
+
+@contextmanager
+def opened(database: Database, provider: ProviderProcess, caps: Caps = CAPS) -> Iterator[Shop]:
+    """The service, whose worker may take over at once: nothing is leased."""
+    connection = StripeConnection(KEY, provider.url, timedelta(seconds=1), timedelta(milliseconds=300))
+    stripe = StripeProvider(connection, SystemClock(), timedelta(hours=20))
+
+    def work() -> PaymentWork:
+        return PaymentWork(database, service="payment")
+
+    resolution = Resolution(work, stripe, Leases(AT_ONCE, AT_ONCE))
+    queries = PaymentQueries(database)
+    payments = Payments(work, resolution, AT_ONCE, caps)
+    observation = Observation(work, stripe, resolution)
+    reconciliation = Reconciliation(queries, stripe, SafeRepairs(work, stripe, resolution, observation))
+    webhooks = Webhooks(observation, Secret(WEBHOOK_SECRET), SystemClock())
+    servicer = PaymentServicer(payments, webhooks, reconciliation, queries, PageTokens("secret"))
+    with serve(servicer, threads=32) as served:
+        yield Shop(served, database, provider, resolution, stripe, reconciliation)
+    connection.close()
