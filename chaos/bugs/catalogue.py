@@ -197,9 +197,9 @@ BUGS: Sequence[Bug] = (
         "return_unanswered",
         "I1",
         (
-            "services.order.fulfilment",
-            'derive(order.id, f"refund:{number}")',
-            '__import__("uuid").uuid4()',
+            "services.order.stubs",
+            "reason=reason, request_id=str(request_id)",
+            'reason=reason, request_id=__import__("uuid").uuid4().hex',
         ),
     ),
     _bug(
