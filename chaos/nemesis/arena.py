@@ -99,6 +99,11 @@ class Arena:
         for each in self._family(name):
             self._send(each, signal.SIGKILL)
 
+    def black_out(self) -> None:
+        """Kill every process of the mesh at the same moment."""
+        for each in [each for name in self.processes for each in self._family(name)]:
+            self._send(each, signal.SIGKILL)
+
     def stop(self, name: str) -> None:
         """Stop a process, and all that it started, where they are."""
         for each in self._family(name):

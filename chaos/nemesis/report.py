@@ -31,12 +31,12 @@ def faults(struck: Mapping[Kind, int]) -> Table:
     return table
 
 
-def operations(history: History) -> Table:
-    """What people asked for, and what became of it before they asked again."""
+def operations(history: History, heard: Mapping[str, Mapping[Outcome, int]]) -> Table:
+    """What people asked for, what they had heard when the faults were over, and how often they asked again."""
     table = Table("operation", *(outcome.value for outcome in Outcome), "asked again", title="operations")
-    for what, counted in sorted(history.tally().items()):
+    for what, counted in sorted(heard.items()):
         again = sum(each.tries - 1 for each in history.of(what))
-        table.add_row(what, *(str(counted[outcome]) for outcome in Outcome), str(again))
+        table.add_row(what, *(str(counted.get(outcome, 0)) for outcome in Outcome), str(again))
     return table
 
 

@@ -80,14 +80,18 @@ class Nemesis:
             )
 
     def _judge(self, arena: Arena, people: Sequence[Person], history: History, striker: Striker) -> bool:
-        before = report.operations(history)
+        known = history.tally()
         self._say("healing")
         arena.heal()
         undecided = decide(people, lambda: history.undecided, self._plan.rest_within)
         rest = come_to_rest(arena, self._plan.rest_within, self._say)
         finance = next(person for person in people if isinstance(person, Refunder))
         checks = judge(arena, history, people, finance)
-        for table in (report.faults(striker.struck), before, report.invariants(checks, rest)):
+        for table in (
+            report.faults(striker.struck),
+            report.operations(history, known),
+            report.invariants(checks, rest),
+        ):
             self._console.print(table)
         told = report.findings(checks, rest)
         told += [f"I4 never decided: {each.who} {each.what} {each.path} {each.reason}" for each in undecided]

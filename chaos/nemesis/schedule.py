@@ -19,6 +19,7 @@ class Kind(StrEnum):
 
     KILL = "kill"
     STOP = "stop"
+    BLACKOUT = "blackout"
     CUT = "cut"
     REFUSE = "refuse"
     DELAY = "delay"
@@ -32,7 +33,9 @@ class Kind(StrEnum):
 
 
 TO_PROCESSES = (Kind.KILL, Kind.STOP)
-AT_ONCE = frozenset({Kind.KILL, Kind.CUT, Kind.HALF_CLOSE})
+EVERYTHING = "everything"
+"""What a blackout strikes: all processes at once, as a power cut does."""
+AT_ONCE = frozenset({Kind.KILL, Kind.BLACKOUT, Kind.CUT, Kind.HALF_CLOSE})
 """Faults that are over as soon as they have come."""
 LONGEST = {Kind.STOP: 10.0, Kind.HOLD: 10.0}
 # Seconds of delay, bytes until the cut, bytes a second.
@@ -67,11 +70,15 @@ class Fault:
 
 
 def draw(seed: int, seconds: float, processes: Sequence[str], links: Sequence[str]) -> list[Fault]:
-    """Faults for so many seconds. Kinds, processes and links are dealt like cards: none comes twice before all came."""
+    """Faults for so many seconds, one of them a blackout.
+
+    Kinds, processes and links are dealt like cards: none comes twice before all came.
+    """
     dice = random.Random(seed)  # noqa: S311  a schedule, no secret
     # Every other fault strikes a process: there are fewer ways to hurt one, and each hurts more.
-    kinds = _dealt(dice, [kind for kind in Kind if kind not in TO_PROCESSES])
+    kinds = _dealt(dice, [kind for kind in Kind if kind not in (*TO_PROCESSES, Kind.BLACKOUT)])
     doomed, ways = (_dealt(dice, sorted(each)) for each in (processes, links))
+    blackout = Fault(round(dice.uniform(0.5, 0.8) * seconds, 1), Kind.BLACKOUT, EVERYTHING)
     faults: list[Fault] = []
     at = FIRST
     while at < seconds - 1:
@@ -79,7 +86,7 @@ def draw(seed: int, seconds: float, processes: Sequence[str], links: Sequence[st
         target = next(doomed if kind in TO_PROCESSES else ways)
         faults.append(_fault(dice, round(at, 1), kind, target, seconds))
         at += 0.2 + dice.expovariate(1 / GAP)
-    return faults
+    return sorted([*faults, blackout], key=lambda fault: fault.at)
 
 
 def _dealt(dice: random.Random, cards: Sequence[T]) -> Iterator[T]:

@@ -64,6 +64,8 @@ def strike(arena: Arena, fault: Fault) -> None:
             arena.kill(fault.target)
         case Kind.STOP:
             arena.stop(fault.target)
+        case Kind.BLACKOUT:
+            arena.black_out()
         case _:
             _spoil(arena.proxies, fault)
 
