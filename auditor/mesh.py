@@ -45,36 +45,42 @@ class Auditor:
 
     def audit(self) -> Report:
         """What holds, and what does not, at this moment."""
+        with snapshot(self._connected()) as connection:
+            return self.examine(connection)
+
+    def examine(self, connection: Connection) -> Report:
+        """What holds, and what does not, as a transaction of the caller's sees it."""
         began = time.monotonic()
-        connection = self._connected()
-        absent: dict[str, str] = {}
-        with snapshot(connection):
-            audited = self._read(connection, absent)
-            verdicts = [
-                verdict
-                for source in (*self._schemas, MESH)
-                for verdict in examine(connection, source, grace=self._grace, absent=absent)
-            ]
+        audited, absent = self._read(connection)
+        verdicts = [
+            verdict
+            for source in (*self._schemas, MESH)
+            for verdict in examine(connection, source, grace=self._grace, absent=absent)
+        ]
         return Report(verdicts, time.monotonic() - began, audited)
 
-    def _read(self, connection: Connection, absent: dict[str, str]) -> dict[str, int]:
-        """Fill the tables that rules across schemas need; how much was read."""
-        audited = {"orders": orders.fill_tables(connection)}
+    def _read(self, connection: Connection) -> tuple[dict[str, int], dict[str, str]]:
+        """Fill the tables that rules across schemas need: how much was read, and what could not be, and why."""
+        audited, absent = {"orders": orders.fill_tables(connection)}, {}
         if self._provider is not None:
             try:
                 audited["provider_payments"] = self._provider.fill_tables(connection, _now(connection))
             except NoProviderLog as why:
-                absent |= {"provider_payment": str(why), "provider_refund": str(why)}
-        return audited
+                absent = {"provider_payment": str(why), "provider_refund": str(why)}
+        return audited, absent
+
+    def prepare(self, connection: Connection) -> None:
+        """Make the tables that are filled for each audit; they are gone with the connection."""
+        orders.create_tables(connection)
+        if self._provider is not None:
+            self._provider.create_tables(connection)
 
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._url)
             # The auditor's role is told to read only: this is the one exception, and is gone with the connection.
             self._connection.execute("set default_transaction_read_only = off")
-            orders.create_tables(self._connection)
-            if self._provider is not None:
-                self._provider.create_tables(self._connection)
+            self.prepare(self._connection)
         return self._connection
 
     def close(self) -> None:

@@ -59,9 +59,16 @@ class PostgresServer:
 
     def fresh(self) -> FreshDatabase:
         """A new database with every migration."""
+        return self._copy_of(TEMPLATE)
+
+    def copy_of(self, other: FreshDatabase) -> FreshDatabase:
+        """A new database with all that another one holds, to which nobody is connected."""
+        return self._copy_of(urlsplit(other.url).path.lstrip("/"))
+
+    def _copy_of(self, template: str) -> FreshDatabase:
         name = next(self._names)
         with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(f"create database {name} template {TEMPLATE}".encode())
+            connection.execute(f"create database {name} template {template}".encode())
         return FreshDatabase(self._named(name))
 
     def _named(self, name: str) -> str:
