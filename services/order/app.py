@@ -21,7 +21,10 @@ from services.order.config import OrderConfig
 from services.order.consumers import neighbours
 from services.order.following import Following
 from services.order.fulfilment import Fulfilment
+from services.order.holding import Caps
 from services.order.neighbours import Deliveries, Inventory, Payments, Products, Users
+from services.order.people.queue import OrderQueue
+from services.order.people.store import WaitingQueries
 from services.order.personal import Personal
 from services.order.process import Pace, ProcessManager
 from services.order.projections import projections
@@ -52,6 +55,7 @@ class Parts:
     servicer: OrderServicer
     process: ProcessManager
     following: Following
+    queue: OrderQueue
 
 
 @dataclass(slots=True)
@@ -87,9 +91,11 @@ def wire(config: OrderConfig, database: Database, clock: Clock, tokens: PageToke
     fulfilment = Fulfilment(asked.inventory, asked.deliveries, asked.payments, personal_of)
     process = ProcessManager(changes, work, checkout, fulfilment, Pace(config.lease, config.patience, config.at_once))
     carts = Carts(work, asked.products, config.currency)
-    orders = Orders(work, queries, changes, process, carts, asked.products, asked.users, asked.deliveries, clock)
+    caps = Caps(config.most_pending, config.most_units)
+    orders = Orders(work, queries, changes, process, carts, asked.products, asked.users, asked.deliveries, clock, caps)
+    queue = OrderQueue(WaitingQueries(database, config.queue_after), work, changes, process.wake.set)
     servicer = OrderServicer(orders, carts, queries, tokens)
-    return Parts(orders, carts, servicer, process, Following(changes, clock))
+    return Parts(orders, carts, servicer, process, Following(changes, clock), queue)
 
 
 def build(config: OrderConfig, stack: Stack) -> Process:
@@ -108,4 +114,5 @@ def build(config: OrderConfig, stack: Stack) -> Process:
         consumers=[neighbours(stack.kafka(), database, parts.following)],
         workers=[ProcessWorker(number, parts.process) for number in range(config.workers)],
         projections=projections(database),
+        stuck=parts.queue,
     )

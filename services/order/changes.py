@@ -9,9 +9,11 @@ from mercato import log
 from mercato.clock import Clock
 from mercato.errors import NotFound
 from mercato.event_store import NEW, WrongExpectedVersion
+from services.order.awaiting import awaited
 from services.order.decisions import Events
 from services.order.domain import Order, evolve, replay
 from services.order.events import Event, OrderPlaced
+from services.order.holding import Claim
 from services.order.public_events import public_event
 from services.order.store import OrderWork
 from services.order.tasks import Kind, Task, demanded_by, ends_the_way_forward
@@ -43,7 +45,7 @@ class Changes:
     def place(self, work: OrderWork, placed: OrderPlaced, lease: timedelta) -> Change:
         """Begin an order."""
         with log.bound(order_id=str(placed.order_id)):
-            return self._record(work, NEW, [(placed, evolve(None, placed))], lease)
+            return self._record(work, None, [(placed, evolve(None, placed))], lease)
 
     def decide(self, work: OrderWork, order_id: UUID, decide: Decide, lease: timedelta = NOBODY_YET) -> Change:
         """Load, decide, append; when somebody was faster, look at what they did, and decide again. NotFound."""
@@ -60,7 +62,7 @@ class Changes:
         if not steps:
             return Change(order)
         with log.bound(order_id=str(order_id)):
-            return self._record(work, order.version, steps, lease)
+            return self._record(work, order, steps, lease)
 
     def load(self, work: OrderWork, order_id: UUID) -> Order:
         """The order as its events make it."""
@@ -69,12 +71,14 @@ class Changes:
             raise NotFound
         return order
 
-    def _record(self, work: OrderWork, expected: int, steps: Sequence[Step], lease: timedelta) -> Change:
+    def _record(self, work: OrderWork, before: Order | None, steps: Sequence[Step], lease: timedelta) -> Change:
         """Append, and all that goes with it: the view, what others are told, what is to be done."""
         order = steps[-1][1]
         # First: a version that somebody else has taken must be found out here, not when it is told a second time.
-        work.streams.append(order.id, [event for event, _ in steps], expected)
+        work.streams.append(order.id, [event for event, _ in steps], before.version if before else NEW)
         work.view.put(order, self._clock.now())
+        if (decision := awaited(order)) is not awaited(before):
+            work.awaited.put(order.id, decision, order.decline_code)
         for event, then in steps:
             if told := public_event(then, event):
                 work.publish(told, aggregate_id=str(then.id), version=then.version)
@@ -91,8 +95,15 @@ class Changes:
             if (kind := demanded_by(event, then))
         )
         for task in tasks:
-            work.process.add(task, lease, self._give_up if task.kind is Kind.CHECK_OUT else None)
+            if task.kind is Kind.CHECK_OUT:
+                work.process.add(task, lease, self._give_up, _claim(steps[0][1]))
+            else:
+                work.process.add(task, lease)
         return tasks if lease else ()
+
+
+def _claim(order: Order) -> Claim:
+    return Claim(order.customer_id, sum(line.quantity for line in order.lines))
 
 
 def _steps(order: Order, events: Events) -> list[Step]:

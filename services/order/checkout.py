@@ -12,13 +12,13 @@ from uuid import UUID
 
 from mercato import log
 from mercato.errors import MercatoError
-from mercato.ids import derive
 from mercato.money import Money
 from services.order import decisions
 from services.order.decisions import NOTHING, Events
 from services.order.domain import Order, hold_of, reservation_of, shipment_of
 from services.order.events import OrderCancelled, OrderRejected, ShortLine, State
 from services.order.neighbours import Deliveries, Inventory, Payments, Taken
+from services.order.tasks import Task
 
 Decide = Callable[[Order], Events]
 
@@ -72,13 +72,13 @@ class Checkout:
         self._deliveries.confirm_slot(hold_id)
         return warehouse_id, payment_method
 
-    def compensate(self, order: Order) -> Decide:
+    def compensate(self, order: Order, task: Task) -> Decide:
         """Give up what the order may hold, in reverse, whether or not it ever arrived."""
         cancellation = order.cancellation
         if cancellation and order.picked is not None:
-            return self._refund_whole(order, cancellation)
+            return self._refund_whole(order, cancellation, task)
         steps: list[Callable[[], object]] = [
-            lambda: give_back(self._payments, order),
+            lambda: give_back(self._payments, order, task),
             lambda: self._deliveries.release_slot(hold_of(order.id)),
             lambda: self._inventory.release_reservation(reservation_of(order.id)),
         ]
@@ -87,13 +87,14 @@ class Checkout:
         each_of(steps)
         return lambda _: NOTHING
 
-    def _refund_whole(self, order: Order, cancellation: OrderCancelled) -> Decide:
+    def _refund_whole(self, order: Order, cancellation: OrderCancelled, task: Task) -> Decide:
         """The goods are out of the books; only the money is left to give back."""
         if cancellation.refund is None:
-            give_back(self._payments, order)
+            give_back(self._payments, order, task)
             return lambda _: NOTHING
-        payment_id, request_id = order.payment_id, derive(order.id, "refund:cancelled")
-        taken = refund(self._payments, payment_id, cancellation.refund, "cancelled", request_id)
+        payment_id = order.payment_id
+        request_id = task.refund_id(order.id, "cancelled")
+        taken = refund(self._payments, payment_id, cancellation.refund, "cancelled", request_id, task)
         return lambda now: decisions.note_payment(now, payment_id, taken.captured, taken.refunded)
 
 
@@ -109,12 +110,12 @@ def each_of(steps: Iterable[Callable[[], object]]) -> None:
         raise failures[0]
 
 
-def give_back(payments: Payments, order: Order) -> None:
+def give_back(payments: Payments, order: Order, task: Task) -> None:
     """Void every payment of the order; one that was taken after all is refunded."""
-    each_of([partial(void, payments, each) for each in order.payment_ids])
+    each_of([partial(void, payments, each, task) for each in order.payment_ids])
 
 
-def void(payments: Payments, payment_id: UUID) -> None:
+def void(payments: Payments, payment_id: UUID, task: Task) -> None:
     """Take nothing by this payment."""
     try:
         payments.void_payment(payment_id)
@@ -122,10 +123,10 @@ def void(payments: Payments, payment_id: UUID) -> None:
         if not refused(error, frozenset({"PAYMENT_CAPTURED"})):
             raise
         _log.error("payment.captured_though_voided", payment_id=str(payment_id))
-        _refund_rest(payments, payment_id, "void")
+        _refund_rest(payments, payment_id, "void", task)
 
 
-def refund(payments: Payments, payment_id: UUID, amount: Money, reason: str, request_id: UUID) -> Taken:
+def refund(payments: Payments, payment_id: UUID, amount: Money, reason: str, request_id: UUID, task: Task) -> Taken:
     """Give an amount back; if somebody has given back some of it already, what is left."""
     if not amount:
         return payments.get_payment(payment_id)
@@ -134,16 +135,16 @@ def refund(payments: Payments, payment_id: UUID, amount: Money, reason: str, req
     except MercatoError as error:
         if not refused(error, frozenset({"REFUND_EXCEEDS_CAPTURE"})):
             raise
-        return _refund_rest(payments, payment_id, reason)
+        return _refund_rest(payments, payment_id, reason, task)
 
 
-def _refund_rest(payments: Payments, payment_id: UUID, reason: str) -> Taken:
+def _refund_rest(payments: Payments, payment_id: UUID, reason: str, task: Task) -> Taken:
     taken = payments.get_payment(payment_id)
     if not taken.captured or taken.captured == taken.refunded:
         return taken
     rest = taken.captured - taken.refunded if taken.refunded else taken.captured
     # The amount is part of the id: what is left may be less when this is asked again.
-    return payments.refund_payment(payment_id, rest, reason, derive(payment_id, f"refund:rest:{rest}"))
+    return payments.refund_payment(payment_id, rest, reason, task.refund_id(payment_id, f"rest:{rest}"))
 
 
 def _rejection(error: MercatoError) -> OrderRejected:

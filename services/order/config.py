@@ -17,6 +17,11 @@ class OrderConfig:
     patience: timedelta = var(default="2.5s", converter=duration)
     # Callers that may wait at once; more would take the threads that reads need.
     at_once: int = var(default=8, converter=int)
+    # What neighbours have not done by then is shown to people: somebody has to mend something.
+    queue_after: timedelta = var(default="10m", converter=duration)
     workers: int = var(default=4, converter=int)
+    # What one customer's pending orders may be and hold, so that nobody keeps the shop from others; 0: without end.
+    most_pending: int = var(default=20, converter=int)
+    most_units: int = var(default=2000, converter=int)
     # The currency of a cart in which nothing has a price.
     currency: str = var(default="USD")

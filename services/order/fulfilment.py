@@ -64,7 +64,7 @@ class Fulfilment:
             Shipment(shipment_id, order.id, hold_id, order.customer_id, personal, cash_due)
         )
 
-    def finish(self, order: Order) -> Decide:
+    def finish(self, order: Order, task: Task) -> Decide:
         """Take the goods out of the books, take the money for them, and only then let the courier come."""
         planned = None if order.shipment_id else self.ship(order)
         self._inventory.consume_reservation(reservation_of(order.id), quantities(order.picked or {}))
@@ -73,10 +73,10 @@ class Fulfilment:
         except MercatoError as error:
             if not refused(error, _NO_MONEY):
                 raise
-            return self._unpaid(order, decline_code(error))
+            return self._unpaid(order, decline_code(error), task)
         payment_id = order.attempt.payment_id if order.attempt else order.payment_id
         others = [each for each in order.payment_ids if each != payment_id]
-        each_of([partial(void, self._payments, each) for each in others])
+        each_of([partial(void, self._payments, each, task) for each in others])
         self._deliveries.ready_shipment(order.shipment_id or shipment_of(order.id), order.cash_due)
         captured = None if order.cash_due else order.due
         return lambda now: [
@@ -96,10 +96,10 @@ class Fulfilment:
             self._payments.capture_payment(payment_id, order.due)
         return payment_method
 
-    def _unpaid(self, order: Order, code: str) -> Decide:
+    def _unpaid(self, order: Order, code: str, task: Task) -> Decide:
         if order.attempt and order.attempt.payment_method:
             # Perhaps it was authorized before the capture failed.
-            void(self._payments, order.attempt.payment_id)
+            void(self._payments, order.attempt.payment_id, task)
         return lambda now: decisions.payment_failed(now, code)
 
     def redeliver(self, order: Order, event: RedeliveryPlanned) -> Decide:
@@ -133,7 +133,8 @@ class Fulfilment:
     def take_back(self, order: Order, event: OrderReturnApproved, task: Task) -> Decide:
         """Give the money of a return back, and put on sale again what is fit."""
         payment_id, number = order.payment_id, task.version
-        taken = refund(self._payments, payment_id, event.refund, "return", derive(order.id, f"refund:{number}"))
+        request_id = task.refund_id(order.id, str(number))
+        taken = refund(self._payments, payment_id, event.refund, "return", request_id, task)
         if event.restock:
             return_id = derive(order.id, f"return:{number}")
             self._inventory.restock_return(return_id, order.id, order.warehouse_id, event.restock)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from mercato import log
-from mercato.errors import Conflict, MercatoError
+from mercato.errors import Conflict, Internal, MercatoError
 from mercato.failpoint import UseCase
 from mercato.rpc import Call, current_call, on_behalf_of
 from services.order.changes import NOBODY_YET, Change, Changes, Decide
@@ -34,7 +34,7 @@ from services.order.store import OrderWork
 from services.order.tasks import Task
 
 FIRST_PAUSE = timedelta(milliseconds=250)
-LONGEST_PAUSE = timedelta(seconds=20)
+LONGEST_PAUSE, LONGEST_AFTER_A_NO = timedelta(seconds=20), timedelta(minutes=5)
 ANSWER_IN = 0.3  # seconds kept back of the caller's time, to put off what is not done and to answer
 _log = log.get(__name__)
 
@@ -107,18 +107,22 @@ class ProcessManager:
         """Do one thing that is due; False if there is none."""
         with self._work() as work:
             task = work.process.claim(self._pace.lease)
-            order = self._changes.load(work, task.order_id) if task else None
-            event = work.streams.read(task.order_id, task.version - 1)[0].event if task else None
-        if task is None or order is None:
+        if task is None:
             return False
-        with (
-            self._working(),
-            UseCase(f"order.process.{task.kind.lower()}"),
-            _about(order, self._pace.lease.total_seconds() * 0.9, task.request_id),
-        ):
-            _, unfinished = self._do_all(order, (replace(task, event=event),))
-            self._put_off(unfinished)
+        with self._working(), UseCase(f"order.process.{task.kind.lower()}"):
+            self._put_off(self._take_up(task))
         return True
+
+    def _take_up(self, task: Task) -> "list[Unfinished]":
+        """Do what somebody left, as if its event had just happened."""
+        try:
+            with self._work() as work:
+                order = self._changes.load(work, task.order_id)
+                event = work.streams.read(task.order_id, task.version - 1)[0].event
+        except Exception as trouble:  # noqa: BLE001  one that cannot even be read must not keep the others waiting
+            return [_unfinished(task, trouble)]
+        with _about(order, self._pace.lease.total_seconds() * 0.9, task.request_id):
+            return self._do_all(order, (replace(task, event=event),))[1]
 
     @contextmanager
     def _working(self) -> Iterator[None]:
@@ -130,9 +134,9 @@ class ProcessManager:
             with self._lock:
                 self._at_work -= 1
 
-    def _do_all(self, order: Order, tasks: tuple[Task, ...]) -> tuple[Order, list[Task]]:
+    def _do_all(self, order: Order, tasks: tuple[Task, ...]) -> "tuple[Order, list[Unfinished]]":
         """Do tasks, and the tasks that come of them; the order then, and what could not be done."""
-        waiting, unfinished = list(tasks), list[Task]()
+        waiting, unfinished = list(tasks), list[Unfinished]()
         while waiting:
             task = waiting.pop(0)
             try:
@@ -140,9 +144,8 @@ class ProcessManager:
             except Fenced:
                 _log.info("process.fenced", kind=task.kind, version=task.version)
                 order = self._reread(order)
-            except MercatoError as trouble:
-                _tell(task, trouble)
-                unfinished.append(task)
+            except Exception as trouble:  # noqa: BLE001  a defect too is put off: it is mended, and asked again
+                unfinished.append(_unfinished(task, trouble))
             else:
                 order, waiting = change.order, [*waiting, *change.tasks]
         return order, unfinished
@@ -163,11 +166,11 @@ class ProcessManager:
             case OrderPlaced():
                 return self._checkout.check_out(order, overdue=task.overdue)
             case OrderRejected() | OrderCancelled():
-                return self._checkout.compensate(order)
+                return self._checkout.compensate(order, task)
             case OrderConfirmed():
                 return self._fulfilment.ship(order)
             case OrderPicked() | PaymentRetried():
-                return self._fulfilment.finish(order)
+                return self._fulfilment.finish(order, task)
             case RedeliveryPlanned() as planned:
                 return self._fulfilment.redeliver(order, planned)
             case OrderDelivered() as delivered:
@@ -181,10 +184,16 @@ class ProcessManager:
         with self._work() as work:
             return self._changes.load(work, order.id)
 
-    def _put_off(self, tasks: list[Task]) -> None:
-        for task in tasks:
+    def _put_off(self, unfinished: "list[Unfinished]") -> None:
+        for task, why in unfinished:
+            # A definite no changes when somebody has mended something; silence ends by itself.
+            longest = LONGEST_AFTER_A_NO if why.definite else LONGEST_PAUSE
             with self._work() as work:
-                work.process.postpone(task, min(FIRST_PAUSE * 2 ** min(task.attempt, 10), LONGEST_PAUSE))
+                work.process.postpone(task, min(FIRST_PAUSE * 2 ** min(task.attempt, 15), longest), why)
+
+
+Unfinished = tuple[Task, MercatoError]
+"""What could not be done, and why."""
 
 
 @contextmanager
@@ -198,6 +207,10 @@ def _about(order: Order, seconds: float, request_id: str = "") -> Iterator[Call]
         yield call
 
 
-def _tell(task: Task, trouble: MercatoError) -> None:
+def _unfinished(task: Task, trouble: Exception) -> Unfinished:
+    if not isinstance(trouble, MercatoError):
+        _log.error("process.defect", order_id=str(task.order_id), kind=task.kind, exc_info=trouble)
+        return task, Internal()
     say = _log.error if trouble.definite else _log.warning
     say("process.put_off", kind=task.kind, attempt=task.attempt, reason=trouble.reason, why=trouble.message)
+    return task, trouble

@@ -3,12 +3,18 @@
 from collections.abc import Iterable
 from uuid import UUID
 
-from mercato.errors import FailedPrecondition, PermissionDenied
+from mercato.errors import FailedPrecondition, PermissionDenied, ResourceExhausted
 from mercato.money import Money
 
 
 class CartFull(FailedPrecondition):
     """A cart has no more lines than an order."""
+
+
+class TooMuchHeld(ResourceExhausted):
+    """The customer's pending orders hold as much as one customer may."""
+
+    retry_after = 30.0
 
 
 class EmptyCart(FailedPrecondition):

@@ -10,6 +10,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 from psycopg.types.json import Jsonb
 
+from mercato.errors import MercatoError
 from mercato.event_store import NewEvent, PostgresEventStore
 from mercato.ids import uuid7
 from mercato.money import Money
@@ -18,10 +19,12 @@ from services.order.cart import CartLine, KeptCart
 from services.order.domain import Order
 from services.order.events import Event
 from services.order.history import Recorded
+from services.order.holding import NO_CLAIM, Claim, Standing
 from services.order.messages import document
+from services.order.people.store import AwaitedStore
 from services.order.personal import Address, Personal, Place
 from services.order.stored import decode, encode
-from services.order.tasks import Kind, Task
+from services.order.tasks import REFUND_FAILED, Kind, Task
 
 Database = Connection[TupleRow]
 
@@ -35,6 +38,7 @@ class OrderWork(Work):
         self.view = ViewStore(self.connection)
         self.personal = PersonalStore(self.connection)
         self.process = ProcessStore(self.connection)
+        self.awaited = AwaitedStore(self.connection)
         self.carts = CartStore(self.connection)
 
 
@@ -91,11 +95,14 @@ class ViewStore:
         self._connection.execute(PUT_VIEW, values)
 
 
-# A customer is erased under the exclusive lock and orders under the shared one: an order is either there to be emptied,
-# or finds its customer erased.
-LOCK_SHARED: LiteralString = "select pg_advisory_xact_lock_shared(hashtextextended(%s::text, 0))"
+# A customer is erased under this lock, and orders: an order is either there to be emptied, or finds its customer
+# erased; and of two orders that would hold too much together, the second sees the first.
 LOCK: LiteralString = "select pg_advisory_xact_lock(hashtextextended(%s::text, 0))"
-IS_ERASED: LiteralString = "select exists (select from erased_customer where customer_id = %s)"
+STANDING: LiteralString = """
+    select exists (select from erased_customer where customer_id = %(customer_id)s) as erased,
+        count(*)::int as orders, coalesce(sum(units), 0)::int as units
+    from process where holder = %(customer_id)s
+"""
 PUT_PERSONAL: LiteralString = """
     insert into personal (order_id, customer_id, recipient, line1, line2, postal_code, city, country_code, phone,
         latitude, longitude, note)
@@ -181,11 +188,11 @@ class PersonalStore:
         """Keep somebody's own words: a `cancel_reason`, `return_reason` or `refusal_reason`."""
         self._connection.execute(SAY[what], (words, order_id))
 
-    def is_erased(self, customer_id: UUID) -> bool:
-        """Whether the customer was erased; if not, they are not until the transaction ends."""
-        self._connection.execute(LOCK_SHARED, (customer_id,))
-        row = self._connection.execute(IS_ERASED, (customer_id,)).fetchone()
-        return bool(row and row[0])
+    def standing(self, customer_id: UUID) -> Standing:
+        """Whether the customer was erased, and what they hold; neither changes until the transaction ends."""
+        self._connection.execute(LOCK, (customer_id,))
+        with self._connection.cursor(row_factory=class_row(Standing)) as cursor:
+            return cursor.execute(STANDING, {"customer_id": customer_id}).fetchone() or Standing()
 
     def forget(self, customer_id: UUID) -> list[UUID]:
         """Let in no more orders of a customer; those that are there and may still be called off."""
@@ -214,14 +221,18 @@ CLAIM: LiteralString = """
         where next_run_at <= clock_timestamp() and lease_until <= clock_timestamp()
         order by next_run_at limit 1 for update skip locked)
     returning order_id, version, kind, lease_token, attempt, request_id,
-        coalesce(deadline_at <= clock_timestamp(), false) as overdue
+        coalesce(deadline_at <= clock_timestamp(), false) as overdue, refunds_refused
 """
 ADD: LiteralString = """
-    insert into process (order_id, version, kind, lease_until, deadline_at, request_id)
-    values (%s, %s, %s, clock_timestamp() + %s, clock_timestamp() + %s, %s)
+    insert into process (order_id, version, kind, lease_until, deadline_at, request_id, holder, units)
+    values (%s, %s, %s, clock_timestamp() + %s, clock_timestamp() + %s, %s, %s, %s)
 """
 POSTPONE: LiteralString = """
-    update process set attempt = attempt + 1, lease_until = clock_timestamp(), next_run_at = clock_timestamp() + %s
+    update process set attempt = attempt + 1, lease_until = clock_timestamp(),
+        -- Whatever has a deadline is looked at again when that has come.
+        next_run_at = case when deadline_at > clock_timestamp() then least(clock_timestamp() + %s, deadline_at)
+            else clock_timestamp() + %s end,
+        last_reason = %s, refusals = refusals + %s, refunds_refused = refunds_refused + %s
     where order_id = %s and version = %s and lease_token = %s
 """
 
@@ -232,9 +243,9 @@ class ProcessStore:
     def __init__(self, connection: Database) -> None:
         self._connection = connection
 
-    def add(self, task: Task, lease: timedelta, deadline: timedelta | None) -> None:
-        """Have something done; without a lease, by whoever comes first."""
-        values = (task.order_id, task.version, task.kind, lease, deadline, task.request_id)
+    def add(self, task: Task, lease: timedelta, deadline: timedelta | None = None, claim: Claim = NO_CLAIM) -> None:
+        """Have something done; without a lease, by whoever comes first. `claim`: for as long as it is not done."""
+        values = (task.order_id, task.version, task.kind, lease, deadline, task.request_id, claim.holder, claim.units)
         self._connection.execute(ADD, values)
 
     def claim(self, lease: timedelta) -> Task | None:
@@ -250,9 +261,10 @@ class ProcessStore:
         )
         return done.rowcount == 1
 
-    def postpone(self, task: Task, pause: timedelta) -> None:
+    def postpone(self, task: Task, pause: timedelta, why: MercatoError) -> None:
         """Have it begun anew after a pause, unless somebody else has taken it over."""
-        self._connection.execute(POSTPONE, (pause, task.order_id, task.version, task.lease_token))
+        refusals = (why.reason[:100], int(why.definite), int(why.definite and why.reason == REFUND_FAILED))
+        self._connection.execute(POSTPONE, (pause, pause, *refusals, task.order_id, task.version, task.lease_token))
 
     def drop(self, order_id: UUID, kinds: Sequence[Kind]) -> None:
         """These are not wanted any more."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from mercato.ids import derive
 from services.order.domain import Order
 from services.order.events import (
     Event,
@@ -21,6 +22,9 @@ from services.order.events import (
     PaymentRetried,
     RedeliveryPlanned,
 )
+
+# The payment service remembers it: the same refund is asked for again under another id, or never done.
+REFUND_FAILED = "REFUND_FAILED"
 
 
 class Kind(StrEnum):
@@ -45,8 +49,17 @@ class Task:
     lease_token: int
     attempt: int = 0
     overdue: bool = False
+    refunds_refused: int = 0
     request_id: str = ""
     event: Event | None = None
+
+    def refund_id(self, namespace: UUID, name: str) -> UUID:
+        """The id of a refund that this demands: the same in every try, another one once the provider has refused it.
+
+        The payment service answers a refund that was refused as the first time, for ever; so it is asked for anew.
+        """
+        tried = f":{self.refunds_refused}" if self.refunds_refused else ""
+        return derive(namespace, f"refund:{name}{tried}")
 
 
 def demanded_by(event: Event, order: Order) -> Kind | None:

@@ -17,6 +17,7 @@ from services.order.changes import Change, Changes, Decide
 from services.order.domain import Order
 from services.order.events import OrderLine, OrderPlaced, OrderRejected, Quantity, State
 from services.order.history import Entry, history
+from services.order.holding import Caps
 from services.order.neighbours import Deliveries, Products, SlotQuote, Users
 from services.order.personal import Personal
 from services.order.process import ProcessManager
@@ -67,6 +68,7 @@ class Orders:
         users: Users,
         deliveries: Deliveries,
         clock: Clock,
+        caps: Caps,
     ) -> None:
         self._work = work
         self._queries = queries
@@ -77,6 +79,7 @@ class Orders:
         self._users = users
         self._deliveries = deliveries
         self._clock = clock
+        self._caps = caps
 
     # Placing
 
@@ -125,8 +128,10 @@ class Orders:
         self, work: OrderWork, placed: OrderPlaced, personal: Personal, cart: CartRead | None, lease: timedelta
     ) -> Change:
         """The order, with all that stands or falls with it."""
-        if work.personal.is_erased(placed.customer_id):
+        standing = work.personal.standing(placed.customer_id)
+        if standing.erased:
             raise NotFound
+        self._caps.check(standing, sum(line.quantity for line in placed.lines))
         if cart and not work.carts.empty(str(placed.customer_id), cart.version):
             raise CartChanged
         change = self._changes.place(work, placed, lease)
