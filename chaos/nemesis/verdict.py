@@ -185,6 +185,12 @@ COMMITTED: LiteralString = (
     "select event_id::text from {schema}.outbox union all select event_id::text from {schema}.outbox_journal"
 )
 
+# How far each aggregate has come: what is told of a later version never happened.
+REACHED: Mapping[str, LiteralString] = {
+    "mercato.order.v1": "select stream_id::text, max(version) from orders.events group by stream_id",
+    "mercato.payment.v1": "select id::text, version from payments.payment",
+}
+
 
 def carried(arena: Arena) -> Iterator[Check]:
     """Every committed event is in Kafka, nothing else is, and each aggregate's come in the order of their versions."""
@@ -192,13 +198,24 @@ def carried(arena: Arena) -> Iterator[Check]:
     with closing(psycopg.connect(arena.database_url)) as connection:
         queries = [COMMITTED.replace("{schema}", each.schema).encode() for each in SERVICES]
         committed = {row[0] for query in queries for row in connection.execute(query)}
+        reached: dict[str, dict[str, int]] = {
+            topic: dict(connection.execute(query.encode()).fetchall()) for topic, query in REACHED.items()
+        }
     published = {each.headers.get("ce_id", "") for each in lying}
     dead = {each.headers.get("ce_id", "") for each in lying if each.topic.endswith(".dlq")}
     lost = [f"event {each} is committed, and not in Kafka" for each in committed - published]
     phantom = [f"event {each} is in Kafka, and was never committed" for each in published - dead - committed]
     yield Check("I8", "What is committed is in Kafka.", len(committed), lost)
     yield Check("I8", "What is in Kafka is committed.", len(lying), phantom)
+    yield Check("I8", "What is told of orders and payments has happened.", len(lying), [*_invented(lying, reached)])
     yield Check("I9", "First occurrences come in the order of their versions.", len(lying), [*_disorder(lying)])
+
+
+def _invented(lying: Sequence[Record], reached: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    for each in lying:
+        version = int(each.headers.get("version") or 0)
+        if each.topic in reached and version > reached[each.topic].get(each.key, 0):
+            yield f"{each.topic} tells of {each.key} in version {version}, which there never was"
 
 
 def _disorder(lying: Sequence[Record]) -> Iterator[str]:
