@@ -63,7 +63,20 @@ def run(build: Callable[[C, Stack], Process], config: type[C]) -> NoReturn:
     except BadSettings as problem:
         sys.exit(f"mercato: {problem}")
     log.configure(settings.name, settings.log_level)
+    if sys.argv[1:2] == ["projections"]:
+        sys.exit(_about_projections(settings, lambda stack: build(own, stack), sys.argv[2:]))
     sys.exit(_live(settings, lambda stack: build(own, stack)))
+
+
+def _about_projections(settings: Settings, build: Callable[[Stack], Process], arguments: Sequence[str]) -> int:
+    """Be the program that is asked about its read models, instead of the process."""
+    from mercato.projection.command import perform
+
+    stack = Stack(settings)
+    try:
+        return perform(build(stack).projections, arguments)
+    finally:
+        stack.close()
 
 
 def check(settings: Settings) -> None:

@@ -20,6 +20,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+projections = typer.Typer(
+    help="Read models that follow the events: how far they have come, rebuilt, compared with a replay.",
+    no_args_is_help=True,
+)
+app.add_typer(projections, name="projections")
+
 Name = Annotated[str, typer.Argument(help="A process, as `mercato status` names it: order, kafka, order-2 …")]
 
 
@@ -178,3 +184,30 @@ def events(
     from mercato.cli.up import mesh
 
     show(mesh(), topic, follow=follow, last=last)
+
+
+Projection = Annotated[str, typer.Argument(help="A projection, as `mercato projections list` names it: order.list …")]
+
+
+@projections.command("list")
+def list_projections() -> None:
+    """Show every projection: its state, the last event that it took in, and how far it is behind."""
+    from mercato.cli.projections import show
+
+    show()
+
+
+@projections.command()
+def rebuild(name: Projection) -> None:
+    """Replay all events into new rows beside those that are read, then swap them in one transaction: no read fails."""
+    from mercato.cli.projections import act
+
+    raise typer.Exit(act("rebuild", name))
+
+
+@projections.command()
+def verify(name: Projection) -> None:
+    """Compare every row with a replay of its events. Ends with status 1 where one differs."""
+    from mercato.cli.projections import act
+
+    raise typer.Exit(act("verify", name))
