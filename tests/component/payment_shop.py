@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 from mercato.api.payment.v1 import payment_pb2 as pb
@@ -30,6 +30,8 @@ from services.payment.resolution import Leases, Resolution
 from services.payment.servicer import PaymentServicer
 from services.payment.store import CAPS, Caps, PaymentWork
 from services.payment.usecases import Payments
+from simulator.event import Event, events_of
+from simulator.record import restore
 from tests.component.provider_process import KEY, ProviderProcess
 
 VISA = "pm_card_visa"
@@ -117,6 +119,34 @@ class Shop:
             balance[each.account] = balance.get(each.account, 0) + signed
         assert sum(balance.values()) == 0
         return {account: amount for account, amount in balance.items() if amount}
+
+    def tell(self, event: Event, signature: str | None = None, provider: str = "stripe") -> str:
+        """What becomes of a webhook, signed as it should be unless given a signature."""
+        signed = event.signature(WEBHOOK_SECRET, int(datetime.now(UTC).timestamp())) if signature is None else signature
+        request = pb.HandleWebhookRequest(provider=provider, body=event.body, signature=signed)
+        stub: Any = self.as_user(Principal())
+        return pb.HandleWebhookResponse.Outcome.Name(stub.HandleWebhook(request).outcome)
+
+    def events(self, payment_id: str) -> list[Event]:
+        """What the provider has to tell of a payment, in the order in which it happened."""
+        lines = [(line, [restore(fields) for fields in line["changes"]]) for line in self.provider.log()]
+        return [
+            event
+            for line, changes in lines
+            if any(each.metadata.get("payment_id") == payment_id for each in changes)
+            for event in events_of(line, changes)
+        ]
+
+    def stands(self, payment_id: str) -> tuple[str, int, int]:
+        """The state of a payment, and what was captured and refunded of it."""
+        payment = self.get(payment_id)
+        amounts = money_from_pb(payment.captured).amount, money_from_pb(payment.refunded).amount
+        return pb.Payment.State.Name(payment.state), *amounts
+
+    def execute(self, statement: LiteralString, *values: object) -> None:
+        """Change rows in a way that the service would not."""
+        with self.database.transaction() as connection:
+            connection.execute(statement, values)
 
     def resolve_all(self) -> None:
         """What the worker does until nothing is due."""

@@ -28,6 +28,15 @@ class ProviderProcess:
         self._environment = os.environ | {f"MERCATO_SIMULATOR_{name}": value for name, value in own.items()}
         self._process: subprocess.Popen[bytes] | None = None
 
+    def set(self, **settings: str) -> None:
+        """Further settings, for when it is started next."""
+        self._environment |= {f"MERCATO_SIMULATOR_{name}": value for name, value in settings.items()}
+
+    def steer(self, path: str, **form: str) -> None:
+        """Let something happen that clients cannot ask for: `/_expire`, `/_faults`."""
+        headers = {"Authorization": f"Bearer {KEY}"}
+        httpx.post(f"{self.url}{path}", data=form, headers=headers, timeout=10).raise_for_status()
+
     def start(self) -> None:
         """Start it, and return when it listens."""
         self._process = subprocess.Popen(
