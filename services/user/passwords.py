@@ -10,9 +10,11 @@ from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from mercato.errors import Overloaded
+from mercato.rpc import current_call
 from services.user.domain import PasswordTooCommon
 
 _LEAST = 8  # shorter ones are refused for their length
+_WORTH = 0.2  # seconds that a caller must still have: for one who is gone before the end, nobody need begin
 _COMMON = frozenset(word for word in FREQUENCY_LISTS["passwords"] if len(word) >= _LEAST)
 
 
@@ -57,16 +59,27 @@ class Passwords:
 
 
 class Turn:
-    """A place in the queue, then a hasher."""
+    """A place in the queue, then a hasher, for those who will still be there to hear of it.
+
+    Without that, once there is more to do than can be done, every hash would be for somebody who has just left, and who
+    asks again.
+    """
 
     def __init__(self, room: BoundedSemaphore, working: Semaphore) -> None:
         self._room, self._working = room, working
 
     def __enter__(self) -> None:
         if not self._room.acquire(blocking=False):
-            raise Overloaded("too many people are signing in; try again shortly").after(1)
-        self._working.acquire()
+            raise _too_many()
+        remaining = current_call().remaining
+        if not self._working.acquire(timeout=None if remaining is None else max(0.0, remaining - _WORTH)):
+            self._room.release()
+            raise _too_many()
 
     def __exit__(self, *_: object) -> None:
         self._working.release()
         self._room.release()
+
+
+def _too_many() -> Overloaded:
+    return Overloaded("too many people are signing in; try again shortly").after(1)

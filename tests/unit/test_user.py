@@ -13,6 +13,7 @@ from google.type.latlng_pb2 import LatLng
 from mercato.api.user.v1 import user_pb2 as pb
 from mercato.errors import InvalidArgument, Overloaded
 from mercato.ids import uuid7
+from mercato.rpc import on_behalf_of
 from services.user.domain import Address, PasswordTooCommon, User, UserState, masked_email
 from services.user.messages import address_change, new_address, new_name, roles_changed
 from services.user.passwords import Passwords
@@ -78,6 +79,15 @@ def test_a_hash_of_other_parameters_is_outdated_and_still_opens() -> None:
 
 def test_what_is_no_hash_opens_for_nobody() -> None:
     assert not cheap().match("correct horse", "no hash")
+
+
+def test_nobody_hashes_for_a_caller_who_will_be_gone_nor_keeps_a_place_for_one() -> None:
+    passwords = cheap(at_once=1, queue=2)
+    for _ in range(4):
+        with passwords.turn(), on_behalf_of("somebody", seconds=0.01), pytest.raises(Overloaded):
+            passwords.hash("correct horse")
+    with on_behalf_of("somebody", seconds=10):
+        assert passwords.hash("correct horse")
 
 
 def test_a_full_queue_turns_people_away_and_serves_who_waits() -> None:
