@@ -49,14 +49,17 @@ class Result:
 
 
 def cases_of(recorded: Passings, actions: Iterable[str] = ACTIONS) -> list[Case]:
-    """Every passing of every place, each in the first story that comes so far, with every action: first ones first."""
+    """Every passing of every place, each in the first story that comes so far, with every action.
+
+    First passings come first, and of those the crashes last, which take longest.
+    """
     found, seen = list[Case](), dict[str, int]()
     for story, passings in recorded.items():
         for place, count in sorted(passings.items()):
             for passing in range(seen.get(place, 0) + 1, count + 1):
                 found += [Case(story, place, passing, action) for action in actions]
             seen[place] = max(count, seen.get(place, 0))
-    return sorted(found, key=lambda case: case.passing)
+    return sorted(found, key=lambda case: (case.passing, ACTIONS.index(case.action)))
 
 
 def slice_of(cases: Sequence[Case], size: int, dice: random.Random) -> list[Case]:

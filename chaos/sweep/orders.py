@@ -23,7 +23,8 @@ def paid(buyer: Buyer, order: Json, state: str) -> None:
 
 def only_one(buyer: Buyer, order: Json) -> None:
     """However often it was asked for."""
-    same("the customer's orders", [each["id"] for each in buyer.orders()], [order["id"]])
+    listed = until(buyer.orders, f"order {order['id']} is listed")
+    same("the customer's orders", [each["id"] for each in listed], [order["id"]])
 
 
 def placed_by_card(town: Town) -> Plot:
@@ -48,7 +49,7 @@ def declined(town: Town) -> Plot:
     buyer = town.buyer()
     yield
     buyer.is_refused(buyer.wish(DECLINES), "PAYMENT_DECLINED")
-    same("states", [each["state"] for each in buyer.orders()], ["REJECTED"])
+    until(lambda: [each["state"] for each in buyer.orders()] == ["REJECTED"], "one order is listed, and is rejected")
 
 
 def sold_out(town: Town) -> Plot:

@@ -15,6 +15,7 @@ from chaos.sweep.rest import Rest
 from chaos.sweep.story import STORIES, Story
 from chaos.sweep.town import Town
 
+PREPARED_AT_ONCE = 3  # a password is a tenth of a second's work
 AT_ONCE = 8  # clients, where a process dies: its death is to meet many on their way
 HANGS = 1.8  # seconds: longer than callers wait, and than leases last
 LOOK = 0.02
@@ -35,6 +36,8 @@ class Stage:
         log = provider_log(f"http://127.0.0.1:{home.port('simulator')}", f"sk_test_{home.secret('provider')}")
         self._auditor = Auditor(town.database_url, log, GRACE)
         self._stories = {story.name: story for story in STORIES}
+        self._found: set[tuple[str, str]] = set()
+        self._news()  # a sweep that goes on begins with what it left
 
     def close(self) -> None:
         """Send the auditor home."""
@@ -51,26 +54,35 @@ class Stage:
         problems = self._rest.come(REST)
         passed = self._controls.passed()
         self._controls.disarm()
-        if problems := [*problems, *self._audited()]:
+        if problems := [*problems, *self._news()]:
             raise AssertionError(f"{story.name}, without any fault: {problems}")
         return dict(sorted(passed.items()))
 
     def play(self, case: Case) -> Result:
         """Play a case."""
         began = time.monotonic()
+        came, problems = self._acted(case)
+        problems += self._rest.come(REST)
+        problems += self._news()
+        outcome = Outcome.VIOLATED if problems else Outcome.HELD if came else Outcome.MISSED
+        return Result(case, outcome, time.monotonic() - began, tuple(problems[:_MOST_TOLD]))
+
+    def _acted(self, case: Case) -> tuple[bool, list[str]]:
+        """Whether the fault has happened, and what was not as promised."""
         story = self._stories[case.story]
         times = AT_ONCE if case.action == "crash" else 1
+        try:
+            with ThreadPoolExecutor(PREPARED_AT_ONCE) as threads:
+                plots = [*threads.map(lambda _: _prepared(story, self._town), range(times))]
+        except Exception as broken:  # noqa: BLE001  whatever it is, the other cases are to be played
+            return False, [f"before any fault: {broken!r}"]
         with ThreadPoolExecutor(times) as threads:
-            plots = [*threads.map(lambda _: _prepared(story, self._town), range(times))]
             armed = self._controls.arm(*_upset(story), f"{case.place}={case.action}:{case.passing}")
             playing = [threads.submit(_play_on, plot) for plot in plots]
             came = self._watch(case, armed[-1], playing)
             problems = [problem for each in playing if (problem := each.result())]
         self._controls.disarm()
-        problems += self._rest.come(REST)
-        problems += self._audited()
-        outcome = Outcome.VIOLATED if problems else Outcome.HELD if came else Outcome.MISSED
-        return Result(case, outcome, time.monotonic() - began, tuple(problems[:_MOST_TOLD]))
+        return came, problems
 
     def _watch(self, case: Case, process: Process, playing: Sequence[Future[str]]) -> bool:
         """Wait for the story's end; whether its fault has happened, which is dealt with at once."""
@@ -88,8 +100,12 @@ class Stage:
         wait(playing)
         return came
 
-    def _audited(self) -> Iterator[str]:
-        return map(str, self._auditor.audit().findings)
+    def _news(self) -> list[str]:
+        """What the auditor finds that was not there before: a case answers for itself only."""
+        found = {(finding.rule, finding.id): str(finding) for finding in self._auditor.audit().findings}
+        news = [text for key, text in found.items() if key not in self._found]
+        self._found |= found.keys()
+        return news
 
 
 def _upset(story: Story) -> tuple[str, ...]:

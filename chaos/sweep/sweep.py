@@ -66,8 +66,7 @@ class Sweep:
                 if story.name not in known:
                     known[story.name] = self._stage.rehearse(story)
                     self._memory.keep_names(known)
-        wanted = {story.name for story in stories}
-        return {name: places for name, places in known.items() if name in wanted}
+        return {story.name: known[story.name] for story in stories}
 
     def _play(self, cases: Sequence[Case]) -> list[Result]:
         results = list[Result]()
