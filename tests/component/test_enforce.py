@@ -10,7 +10,8 @@ import pytest
 
 from mercato.auth import Signer
 from mercato.errors import FailedPrecondition, InvalidArgument, MercatoError, PermissionDenied, Unauthenticated
-from mercato.rpc import Principal, current_call
+from mercato.failpoint import failpoint, passed, record
+from mercato.rpc import Principal, current_call, on_behalf_of
 from mercato.rpc.contract import Unservable
 from mercato.rpc.enforce import CALLS, SECONDS
 from mercato.rpc.status import error_of
@@ -99,3 +100,17 @@ class Lazy:
 def test_a_servicer_that_lacks_an_rpc_cannot_be_served(tmp_path: Path) -> None:
     with pytest.raises(Unservable, match="Lazy has no Read"):
         enforced(Lazy(), tmp_path)
+
+
+def test_places_that_a_call_passes_are_named_by_its_rpc_also_where_it_works_for_somebody_else(drive: Any) -> None:
+    def answer(_: Any) -> str:
+        with on_behalf_of("somebody"):
+            failpoint("before_commit")
+        return "done"
+
+    record(on=True, development=True)
+    try:
+        drive(answer).call("Read", Request(), a_customer())
+        assert passed() == {"probe.Read.before_commit": 1}
+    finally:
+        record(on=False, development=True)

@@ -4,6 +4,9 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+import pytest
+
+from mercato.failpoint import failpoint, passed, record
 from mercato.testing import FixedClock
 from mercato.worker import FAILURES, Loop, every
 
@@ -35,6 +38,12 @@ class Scripted:
 def fails() -> bool:
     """A step that goes wrong."""
     raise ValueError("no")
+
+
+def passes() -> bool:
+    """A step that passes a place."""
+    failpoint("before_commit")
+    return False
 
 
 def go_round(worker: Scripted) -> None:
@@ -81,3 +90,27 @@ def test_what_has_more_to_do_is_asked_again_at_once() -> None:
     clock, left = FixedClock(), [True, True, False]
     worker = every(60, lambda: left.pop(0), "sweep")
     assert [worker.run_once(clock.now()) for _ in range(4)] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("process", "worker", "use_case"),
+    [
+        ("order", "process-2", "order.process"),
+        ("payment", "payment.resolve", "payment.resolve"),
+        ("inventory", "relay", "inventory.relay"),
+        ("", "scripted", "scripted"),
+    ],
+)
+def test_places_that_a_worker_passes_are_named_by_it(process: str, worker: str, use_case: str) -> None:
+    scripted = Scripted(passes)
+    scripted.name = worker
+    record(on=True, development=True)
+    try:
+        loop = Loop(scripted, FixedClock(), process)
+        loop.start()
+        assert scripted.done.wait(LONG)
+        loop.stop()
+        loop.join(LONG)
+        assert passed() == {f"{use_case}.before_commit": 1}
+    finally:
+        record(on=False, development=True)
