@@ -108,7 +108,7 @@ def listener_stumbles(stage: Stage) -> None:
     """A courier takes the goods along; whoever is to hear of it fails, and hears it again."""
     shopper, sku = stage.shopper(), stage.sku()
     order_id = stage.packed(shopper, sku)
-    courier, shipment_id = stage.staff("courier"), shopper.visitor.get(f"/v1/orders/{order_id}")["shipmentId"]
+    courier, shipment_id = stage.staff("courier"), stage.shipment_of(shopper, order_id)
     stage.staff("warehouse").ask("assign", f"/v1/shipments/{shipment_id}:assign", {"courierId": courier.id})
     with stage.armed("order.neighbours.before_commit=raise:2"):
         courier.ask("pickUp", f"/v1/shipments/{shipment_id}:pickUp")

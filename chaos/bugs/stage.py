@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import count
 from typing import Any, LiteralString, TypeVar
 
@@ -13,8 +15,9 @@ import psycopg
 from chaos.nemesis.arena import Arena
 from chaos.nemesis.goods import SKUS
 from chaos.nemesis.history import History, Json, Operation
-from chaos.nemesis.people import Member, Person, Place, Refunder, Shopper
+from chaos.nemesis.people import Person, Place, Shopper, patiently
 from chaos.nemesis.rest import come_to_rest, decide
+from chaos.nemesis.staff import Member, Refunder
 from chaos.nemesis.verdict import Check, judge
 from chaos.sweep.control import Controls
 from mercato.auth import Signer
@@ -24,9 +27,9 @@ from shop import city
 T = TypeVar("T")
 
 VISA = "pm_card_visa"
-PATIENCE = 20.0
+PATIENCE = 40.0
 # A build that is sound is at rest long before.
-REST_WITHIN = 15.0
+REST_WITHIN = 25.0
 
 
 class Stuck(Exception):
@@ -73,12 +76,12 @@ class Stage:
     def scarce(self, left: int) -> str:
         """Something of which there are only so many, all in one warehouse."""
         sku, warehouse = self.sku(), self.staff("warehouse")
-        for level in warehouse.visitor.get(f"/v1/stock/{sku}")["levels"]:
+        for level in self.read(warehouse, f"/v1/stock/{sku}")["levels"]:
             keep = left if level["warehouseId"] == city.RIVERSIDE.id else 0
             delta = keep - int(level["onHand"])
-            etag = warehouse.visitor.get(f"/v1/stock/{sku}")["etag"]
+            etag = self.read(warehouse, f"/v1/stock/{sku}")["etag"]
             body = {"warehouseId": level["warehouseId"], "delta": delta, "reason": "COUNT", "etag": etag}
-            warehouse.visitor.post(f"/v1/stock/{sku}:adjust", body)
+            patiently(partial(warehouse.visitor.post, f"/v1/stock/{sku}:adjust", body, secrets.token_hex(8)))
         return sku
 
     def channels(self, service: str) -> Channels:
@@ -107,7 +110,7 @@ class Stage:
         """An order that is CONFIRMED, its shipment planned."""
         order_id = self.order(shopper, sku, quantity, method).order_id
         self.sees(shopper, order_id, "CONFIRMED")
-        self.until(lambda: shopper.visitor.get(f"/v1/orders/{order_id}").get("shipmentId"), "it has a shipment")
+        self.until(lambda: self.read(shopper, f"/v1/orders/{order_id}").get("shipmentId"), "it has a shipment")
         return order_id
 
     def packed(self, shopper: Shopper, sku: str, quantity: int = 1, picked: int | None = None) -> str:
@@ -126,7 +129,7 @@ class Stage:
 
     def deliver(self, shopper: Shopper, order_id: str) -> None:
         """Bring a READY order to its customer."""
-        courier, shipment_id = self.staff("courier"), shopper.visitor.get(f"/v1/orders/{order_id}")["shipmentId"]
+        courier, shipment_id = self.staff("courier"), self.shipment_of(shopper, order_id)
         self.staff("warehouse").ask("assign", f"/v1/shipments/{shipment_id}:assign", {"courierId": courier.id})
         courier.ask("pickUp", f"/v1/shipments/{shipment_id}:pickUp")
         courier.ask("deliver", f"/v1/shipments/{shipment_id}:deliver")
@@ -138,17 +141,25 @@ class Stage:
 
     # What is waited for.
 
+    def read(self, person: Person, path: str) -> Json:
+        """What lies there, as somebody sees it."""
+        return patiently(partial(person.visitor.get, path)) or {}
+
+    def shipment_of(self, shopper: Shopper, order_id: str) -> str:
+        """How an order is brought."""
+        return str(self.read(shopper, f"/v1/orders/{order_id}")["shipmentId"])
+
     def sees(self, shopper: Shopper, order_id: str, *states: str) -> None:
         """An order comes to one of these states."""
         self.until(
-            lambda: shopper.visitor.get(f"/v1/orders/{order_id}")["state"] in states,
+            lambda: self.read(shopper, f"/v1/orders/{order_id}")["state"] in states,
             f"order {order_id} is {' or '.join(states)}",
         )
 
     def until(self, look: Callable[[], T], what: str, within: float = PATIENCE) -> T:
         """What a look gives, once it gives something. Stuck."""
         deadline = time.monotonic() + within
-        while not (found := look()):
+        while not (found := patiently(look)):
             if time.monotonic() > deadline:
                 raise Stuck(what)
             time.sleep(0.1)

@@ -24,6 +24,7 @@ from chaos.nemesis.history import History
 from chaos.nemesis.verdict import Check
 from chaos.sweep.control import Controls
 from mercato.local.trouble import Trouble
+from shop.rest import Refused
 
 # One order service, so that a scenario knows who does what; and no longer pauses than a scenario cares to wait.
 ENVIRONMENT = {
@@ -121,7 +122,7 @@ def _played(stage: Stage, name: str) -> list[Check]:
     scenario: Scenario = getattr(scenarios, name)
     try:
         scenario(stage)
-    except (Stuck, Trouble) as stuck:
+    except (Stuck, Trouble, Refused) as stuck:
         return [Check("I6", f"{name} comes to its end.", 1, [f"it never came true: {stuck}"])]
     finally:
         stage.proxies.heal()

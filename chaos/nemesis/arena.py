@@ -20,6 +20,7 @@ from mercato.local.home import Home
 from mercato.local.mesh import Mesh
 from mercato.local.procfs import Identity, family
 from mercato.local.table import SERVERS, SERVICES, mesh_parts
+from mercato.migrate import service_url
 from mercato.rpc.channel import Channels
 from shop.progress import Stages
 from shop.seed import Seed
@@ -60,6 +61,10 @@ class Arena:
     def database_url(self) -> str:
         """The database, as its superuser."""
         return self.mesh.setup_environment["MERCATO_DATABASE_URL"]
+
+    def url_of(self, schema: str) -> str:
+        """The database, as the role of a schema."""
+        return service_url(self.database_url, schema, self.home.secret(f"role.{schema}"))
 
     @property
     def provider_url(self) -> str:

@@ -137,7 +137,11 @@ def ask(history: History, visitor: Visitor, operation: Operation) -> Operation:
     return operation
 
 
+def is_silence(refusal: Refused) -> bool:
+    """Whether a problem says nothing about what was asked for."""
+    return refusal.status >= 500 or refusal.reason in UNDECIDED or refusal.status in (408, 429)
+
+
 def _refused(operation: Operation, refusal: Refused) -> None:
-    undecided = refusal.status >= 500 or refusal.reason in UNDECIDED or refusal.status in (408, 429)
-    operation.outcome = Outcome.UNKNOWN if undecided else Outcome.FAIL
+    operation.outcome = Outcome.UNKNOWN if is_silence(refusal) else Outcome.FAIL
     operation.status, operation.reason, operation.answer = refusal.status, refusal.reason, refusal.problem

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -42,13 +43,17 @@ class Rest:
 
 
 def decide(people: Sequence[Person], undecided: Callable[[], Sequence[Operation]], within: float) -> list[Operation]:
-    """Ask again, with their keys, until everything is known; what is not in the end."""
-    known = {person.name: person for person in people}
+    """Have everybody ask again, with their keys, until everything is known; what is not in the end."""
     deadline = time.monotonic() + within
-    while (left := undecided()) and time.monotonic() < deadline:
-        for operation in left:
-            known[operation.who].again(operation)
-        time.sleep(PAUSE)
+
+    def ask(person: Person) -> None:
+        for operation in undecided():
+            if operation.who == person.name and time.monotonic() < deadline:
+                person.again(operation)
+
+    with ThreadPoolExecutor(len(people)) as threads:
+        while undecided() and time.monotonic() < deadline:
+            list(threads.map(ask, people))
     return [*undecided()]
 
 

@@ -15,9 +15,10 @@ from rich.console import Console
 from chaos.nemesis import report
 from chaos.nemesis.arena import Arena
 from chaos.nemesis.history import History
-from chaos.nemesis.people import Person, Place, Refunder, crowd, live
+from chaos.nemesis.people import Person, Place
 from chaos.nemesis.rest import come_to_rest, decide
 from chaos.nemesis.schedule import draw
+from chaos.nemesis.staff import Refunder, crowd, live
 from chaos.nemesis.striker import Striker
 from chaos.nemesis.verdict import judge
 

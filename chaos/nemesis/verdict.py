@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import LiteralString
 
 import psycopg
@@ -15,10 +16,12 @@ from auditor.mesh import Auditor
 from auditor.provider import provider_log
 from chaos.nemesis.arena import Arena
 from chaos.nemesis.history import History, Json, Operation, Outcome
-from chaos.nemesis.people import Person, Shopper
+from chaos.nemesis.people import Person, Shopper, patiently
 from chaos.recording import Record, records
 from mercato.kafka import WARM_UP
 from mercato.local.table import SERVICES
+from mercato.postgres import Database
+from services.order.projections import projections
 from shop.rest import Refused, cents
 
 PICKED = frozenset({"PICKING", "PAYMENT_DUE", "READY", "OUT_FOR_DELIVERY", "DELIVERED", "DELIVERY_FAILED", "CANCELLED"})
@@ -63,7 +66,7 @@ def _all(person: Person, what: str) -> list[Json]:
     found: list[Json] = []
     token = ""
     while True:
-        page = person.visitor.get(f"/v1/{what}", pageSize=200, pageToken=token)
+        page = patiently(partial(person.visitor.get, f"/v1/{what}", pageSize=200, pageToken=token)) or {}
         found += page[what]
         if not (token := page.get("nextPageToken", "")):
             return found
@@ -245,10 +248,21 @@ def audited(arena: Arena) -> Iterator[Check]:
             yield Check(invariant, f"{verdict.schema}: {rule.replace('_', ' ')}", 0, found, rule=True)
 
 
+def replayed(arena: Arena) -> Iterator[Check]:
+    """Every row of the order service's projections is what a replay of its stream makes."""
+    database = Database(arena.url_of("orders"), "orders", size=2)
+    with closing(database):
+        read_models = projections(database)
+        for name in read_models.names():
+            verified = read_models.verify(name)
+            found = [f"{name}: the rows of order {each} are not what its events make" for each in verified.examples]
+            yield Check("I11", f"The projection {name} is a replay.", verified.streams, found)
+
+
 def judge(arena: Arena, history: History, people: Sequence[Person], finance: Person) -> list[Check]:
     """Everything that is checked, by invariant."""
     checks = [*_answered(lambda: heard(history, remember(people, finance)))]
-    checks += [*_answered(lambda: carried(arena)), *audited(arena)]
+    checks += [*_answered(lambda: carried(arena)), *_answered(lambda: replayed(arena)), *audited(arena)]
     return sorted(checks, key=lambda check: (len(check.invariant), check.invariant))
 
 
