@@ -17,7 +17,7 @@ from mercato.errors import NotFound
 from mercato.telemetry import Counter
 from services.payment import webhook
 from services.payment.domain import Record
-from services.payment.outcome import observed
+from services.payment.outcome import Change, observed
 from services.payment.resolution import Resolution, apply, sound
 from services.payment.store import PaymentWork
 from services.payment.webhook import Notice
@@ -25,7 +25,6 @@ from services.payment.webhook import Notice
 Work = Callable[[], PaymentWork]
 
 PROVIDER = "stripe"
-STEPS = 3  # captured, then refunded, then nothing: more there is not
 _WEBHOOKS = Counter("mercato_payment_webhooks", "Webhooks that carried the provider's signature.", ("outcome",))
 _log = log.get(__name__)
 
@@ -73,26 +72,26 @@ class Observation:
     def observe(self, payment_id: UUID, reference: str) -> bool:
         """Take over how the payment stands at the provider; False if there is nothing to take over. ProviderSilent."""
         record = self._provider.record(reference)
-        if record is None or not self._take_over(payment_id, record):
+        if record is None or (change := self._take_over(payment_id, record)) is None:
             return False
-        for _ in range(STEPS):
-            if not self._take_over(payment_id, record):
-                break
+        # What is to be let go has changed at the provider by now; else there may be more to take over.
+        while change is not None and not change.cancel:
+            change = self._take_over(payment_id, record)
         return True
 
-    def _take_over(self, payment_id: UUID, record: Record) -> bool:
+    def _take_over(self, payment_id: UUID, record: Record) -> Change | None:
         with self._work() as work:
             payment = work.payments.lock(payment_id)
             # What is being asked is answered by the attempt: what is seen now may be its doing.
             change = None if work.attempts.unanswered(payment_id) else observed(payment, record)
             if change is None:
-                return False
+                return None
             payment, cancellation = apply(work, change, timedelta(0))
         if change.alarm:
             sound(change.alarm, payment)
         if cancellation:
             self._resolution.ask_soon(payment, cancellation)
-        return True
+        return change
 
 
 class Webhooks:

@@ -32,7 +32,7 @@ def answered(payment: Payment, attempt: Attempt, answer: Answer) -> Change:
             return captured(payment, Money(taken, amount.currency))
         case Kind.CAPTURE, Refused(lapsed=True):
             return lapsed(payment)
-        case Kind.CANCEL, Done(amount=taken, given_back=True):
+        case Kind.CANCEL, Done(amount=taken, given_back=True) if taken:
             bookings = ledger.corrected(Money(taken, amount.currency))
             return Change(payment, bookings, alarm=Alarm.CAPTURED_THOUGH_VOIDED)
         case Kind.CANCEL, Refused():

@@ -116,10 +116,14 @@ class StripeProvider:
         return Done(intent.id, attempt.amount)
 
     def _give_back(self, payment: Payment, attempt: Attempt, held: Record) -> Answer:
-        """Refund what was taken of a payment that should have been let go."""
-        rest = held.captured - held.refunded
-        answer = self._refund_of(payment, str(attempt.id), rest, f"{attempt.key}-refund") if rest else None
-        return answer if isinstance(answer, Refused) else Done(held.reference, held.captured, given_back=True)
+        """Refund what was taken of a payment that should have been let go; of nothing, if another attempt has."""
+        answer = self._earlier_refund(payment, str(attempt.id))
+        if answer is None and held.captured > held.refunded:
+            rest = held.captured - held.refunded
+            answer = self._refund_of(payment, str(attempt.id), rest, f"{attempt.key}-refund")
+        if isinstance(answer, Refused):
+            return answer
+        return Done(held.reference, held.captured if answer else 0, given_back=True)
 
     def _refund_of(self, payment: Payment, refund_id: str, amount: int, key: str) -> Answer:
         params = {

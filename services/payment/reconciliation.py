@@ -186,11 +186,19 @@ class Reconciliation:
         """A record that no payment names: the shop does not know it, or knows another in its place."""
         if payment and payment.reference in (None, record.reference):
             return  # it names it by now, or is about to
+        if not record.open:
+            return
         kind = Kind.DUPLICATE_AT_PROVIDER if payment else Kind.UNKNOWN_TO_SHOP
-        if record.open:
-            repair = self._repairs.give_back(record) if record.payment_id else Repair.NONE
-            ours = payment.state if payment else ""
-            yield Difference(kind, record.payment_id, record.reference, ours, record.status, repair)
+        repair = self._repairs.give_back(record) if self._is_nobody_s(record, payment) else Repair.NONE
+        ours = payment.state if payment else ""
+        yield Difference(kind, record.payment_id, record.reference, ours, record.status, repair)
+
+    def _is_nobody_s(self, record: Record, payment: Payment | None) -> bool:
+        """Whether it was the shop that asked for it, and the shop needs it for nothing."""
+        if payment:
+            # If the provider has lost the one that the payment names, this may be all that there is.
+            return self._theirs.record(payment.reference or "") is not None
+        return _is_id(record.payment_id)
 
 
 def _name(case: Case) -> str:
