@@ -33,7 +33,7 @@ STORIES = (
     _by_worker(orders.cancelled, "order.CancelOrder.call.ReleaseReservation.before"),
     _by_worker(orders.picked_short, "order.FinishPicking.call.ReadyShipment.before"),
     _by_worker(orders.paid_with_another_card, "order.RetryPayment.call.AuthorizePayment.before"),
-    _by_worker(orders.brought_at_the_second_try, "order.Redeliver.call.HoldSlot.before"),
+    _by_worker(orders.brought_at_the_second_try, "order.Redeliver.call.ConfirmSlot.before"),
     _by_worker(orders.given_back, "order.ApproveReturn.call.RestockReturn.before"),
     _by_worker(orders.never_brought, "payment.RefundPayment.call.provider.before"),
     _by_worker(orders.cancelled, "payment.VoidPayment.call.provider.before"),
