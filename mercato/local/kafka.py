@@ -115,7 +115,7 @@ class Kafka:
         return len(answer) >= 8 and struct.unpack_from(">ii", answer)[1] == correlation
 
     def _format(self) -> None:
-        arguments = ("format", "--standalone", "--ignore-formatted", "--cluster-id", secrets.token_urlsafe(16))
+        arguments = ("format", "--standalone", "--ignore-formatted", f"--cluster-id={secrets.token_urlsafe(16)}")
         config = ("--config", str(self.folder / "server.properties"))
         command = self._java("kafka.tools.StorageTool", *arguments, *config, options=jars.cache_options())
         done = subprocess.run(command, capture_output=True, text=True, check=False)
