@@ -84,6 +84,7 @@ class Claim:
     captured: Money | None = None
     refunded: Money | None = None
     refunds: dict[UUID, Money] = field(default_factory=dict)
+    refused_refunds: set[UUID] = field(default_factory=set)
     cash_due: Money | None = None
 
 
@@ -325,6 +326,7 @@ class Payments:
 
     def __init__(self, points: Points) -> None:
         self._points = points
+        self.refusing_refunds = 0
         self.payments: dict[UUID, Claim] = {}
 
     def authorize_payment(
@@ -371,6 +373,11 @@ class Payments:
         def refund() -> Taken:
             claim = self.payments[payment_id]
             zero = Money.zero(amount.currency)
+            # A refund that was refused stays so, however often it is asked for.
+            if request_id not in claim.refunds and len(claim.refused_refunds) < self.refusing_refunds:
+                claim.refused_refunds.add(request_id)
+            if request_id in claim.refused_refunds:
+                raise no("REFUND_FAILED")
             if request_id not in claim.refunds:
                 refunded = (claim.refunded or zero) + amount
                 if refunded > (claim.captured or zero):

@@ -25,7 +25,7 @@ from services.order.usecases import Placement
 from tests.component.order_neighbours import Deliveries, Inventory, Payments, Points, Products, Users
 
 # All but the events, which nobody can delete.
-TABLES = ("process", "personal", "order_view", "erased_customer", "cart", "outbox", "idempotency")
+TABLES = ("process", "personal", "order_view", "erased_customer", "cart", "outbox", "idempotency", "awaited_decision")
 ANN = Address("Ann", "Road 1", "2nd floor", "10115", "Berlin", "DE", "+49 30 12345", Place(52.5, 13.4))
 
 
