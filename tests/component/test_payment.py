@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 import pytest
@@ -630,6 +630,37 @@ def test_the_database_refuses_to_make_the_books_wrong(shop: Shop, statement: Any
     shop.captured(1000)
     with pytest.raises((CheckViolation, InsufficientPrivilege)), shop.database.transaction() as connection:
         connection.execute(statement)
+
+
+LONE: LiteralString = """
+    insert into ledger_entry (id, transaction_id, payment_id, account, side, amount, currency)
+    values (gen_random_uuid(), %s, %s, 'sales', %s, %s, %s)"""
+
+
+@pytest.mark.parametrize("others", [[], [("CREDIT", 99, "EUR")], [("CREDIT", 100, "USD")], [("DEBIT", 100, "EUR")]])
+def test_a_transaction_that_does_not_balance_fails_when_it_commits(shop: Shop, others: list[Any]) -> None:
+    payment_id, transaction_id = shop.captured(1000).id, uuid7()
+    before = shop.booked(payment_id)
+    entered = 0
+    with pytest.raises(CheckViolation, match="does not balance"), shop.database.transaction() as connection:  # noqa: PT012
+        # As the service's own role: neither it nor anybody who has become it can book one side alone.
+        row = connection.execute("select current_user").fetchone()
+        assert row == ("mercato_payments",)
+        for side, amount, currency in [("DEBIT", 100, "EUR"), *others]:
+            connection.execute(LONE, [transaction_id, payment_id, side, amount, currency])
+            entered += 1
+    assert entered == 1 + len(others), "the entries themselves are taken; it is the commit that fails"
+    assert shop.booked(payment_id) == before
+
+
+def test_the_service_cannot_switch_the_books_rules_off(shop: Shop) -> None:
+    for statement in (
+        "alter table ledger_entry disable trigger all",
+        "set session_replication_role = replica",
+        "drop trigger ledger_balanced on ledger_entry",
+    ):
+        with pytest.raises(InsufficientPrivilege), shop.database.transaction() as connection:
+            connection.execute(statement.encode())
 
 
 # Reconciling
