@@ -11,22 +11,26 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
 
 from gateway.access import Access
+from gateway.accesslog import AccessLog
 from gateway.calls import Caller
 from gateway.channels import Channels
 from gateway.comments import comments
 from gateway.config import GatewayConfig
-from gateway.contract import Operation, operations, published
+from gateway.contract import Operation, kept, operations, published
 from gateway.dispatch import Dispatcher, Handler
 from gateway.edge import Edge
 from gateway.endpoint import Endpoint, Mesh
 from gateway.health import Health
+from gateway.hot import HotPath
 from gateway.identity import session_look_up
+from gateway.keeping import Replies
 from gateway.limits import Limits
 from gateway.live import HISTORY, OrderEvents, Pace
 from gateway.pages import Pages
 from gateway.rates import Rates
 from gateway.routes import Router, Template
 from gateway.sessions import Sessions
+from gateway.sharing import SharedReplies
 from gateway.wakeups import Wakeups
 from gateway.webhooks import Webhooks
 from mercato.auth import Signer
@@ -59,6 +63,7 @@ async def gateway(
     signer: Signer,
     redis: Redis | None = None,
     wakeups: Wakeups | None = None,
+    replies: Replies | None = None,
     clock: Clock = SYSTEM_CLOCK,
     files: Sequence[FileDescriptor] | None = None,
 ) -> AsyncIterator[Gateway]:
@@ -72,13 +77,18 @@ async def gateway(
         sessions = Sessions(redis, session_look_up(caller), clock)
         factor = config.rate_factor or (DEVELOPMENT_FACTOR if settings.development else 1.0)
         rates = Rates(redis, factor, config.gateways, config.trusted_proxies)
-        mesh = Mesh(Access(sessions, frozenset(config.origins)), caller, limits, rates, clock)
         found = operations(files)
+        replies = replies or Replies(config.cache_bytes, kept(found))
+        access = Access(sessions, frozenset(config.origins))
+        mesh = Mesh(access, caller, limits, rates, replies, SharedReplies(redis), clock)
         history = next((each for each in found if each.name == HISTORY), None)
         pace = Pace(beat=config.heartbeat.total_seconds(), look=config.look.total_seconds())
         health, live = Health(), OrderEvents(mesh, wakeups or Wakeups(), history, pace)
         routes = _routes(mesh, health, live, found)
-        yield Gateway(Edge(_manners(Dispatcher(routes), config), limits), health, live)
+        lines = AccessLog()
+        closing.callback(lines.flush)
+        edge = Edge(_manners(Dispatcher(routes), config), limits)
+        yield Gateway(HotPath(edge, replies, lines, config.gzip_from), health, live)
 
 
 def _routes(mesh: Mesh, health: Health, live: OrderEvents, found: Sequence[Operation]) -> Router[Handler]:

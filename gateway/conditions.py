@@ -13,8 +13,9 @@ _ETAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e]*)"')
 
 
 def etag_of(etag: str, representation: bytes) -> str:
-    """The ETag of an answer: the resource's version, and a digest of how it looks to this visitor."""
-    return f'"{etag}.{blake2b(representation, digest_size=8).hexdigest()}"'
+    """The ETag of an answer: the resource's version if it has one, and a digest of how it looks to this visitor."""
+    digest = blake2b(representation, digest_size=8).hexdigest()
+    return f'"{etag}.{digest}"' if etag else f'"{digest}"'
 
 
 def not_modified(if_none_match: str, etag: str) -> bool:

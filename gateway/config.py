@@ -43,6 +43,8 @@ class GatewayConfig:
     # Gateways that share the rates while Redis is away, and the networks of proxies whose X-Forwarded-For is believed.
     gateways: int = var(default=1, converter=int)
     trusted_proxies: tuple[Network, ...] = var(default="", converter=networks)
+    # Memory for replies that are kept, in bytes.
+    cache_bytes: int = var(default=16 * 1024 * 1024, converter=int)
     gzip_from: int = var(default=1024, converter=int)
     # A quiet event stream says that it lives, and looks for news that Kafka did not hint at.
     heartbeat: timedelta = var(default="15s", converter=duration)

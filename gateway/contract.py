@@ -95,6 +95,11 @@ def operations(files: Iterable[FileDescriptor]) -> list[Operation]:
     return [_operation(rpc) for rpc in rpcs(files) if rpc.GetOptions().HasExtension(_HTTP)]
 
 
+def kept(found: Iterable[Operation]) -> frozenset[str]:
+    """The services of which gateways keep replies."""
+    return frozenset(each.service for each in found if each.policy.keeping)
+
+
 def _operation(rpc: MethodDescriptor) -> Operation:
     if rpc.client_streaming or rpc.server_streaming:
         raise ValueError(f"{rpc.full_name} streams: the gateway has no REST form for that")

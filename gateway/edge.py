@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.calls import Visit
 from gateway.dispatch import ROUTE, VISIT, problem_of
-from gateway.limits import Limits
+from gateway.limits import SECURITY, Limits
 from gateway.problems import Problem
 from gateway.rates import STANDING
 from mercato import log
@@ -19,12 +19,6 @@ _REQUESTS = Counter("gateway_requests", "Answered requests.", ("method", "route"
 _SECONDS = Histogram("gateway_request_seconds", "Time from a request's head to the end of its answer.", ("route",))
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _LONGEST_CONSISTENCY = 1024
-_SECURITY = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-}
 _QUIET = frozenset({"/healthz", "/readyz"})
 
 
@@ -86,7 +80,7 @@ class _Answer:
         headers = MutableHeaders(scope=message)
         headers["X-Request-Id"] = self._visit.request_id
         headers.update(self._scope.get(STANDING, {}))
-        for name, value in _SECURITY.items():
+        for name, value in SECURITY.items():
             headers.setdefault(name, value)
 
 

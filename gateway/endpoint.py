@@ -1,6 +1,7 @@
 """One REST form of an rpc: from a request to a call, from its reply to an answer."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -14,16 +15,20 @@ from gateway.access import Access
 from gateway.calls import Caller, Reply, Visit, headers_of
 from gateway.conditions import etag_of, idempotency_key, not_modified, version_wanted
 from gateway.contract import ETAG, REQUEST_ID, Binding, Operation
-from gateway.limits import Limits, check_accepts
+from gateway.keeping import KeptReply, Key, Replies, key_of
+from gateway.limits import SECURITY, Limits, check_accepts
 from gateway.problems import Problem
 from gateway.rates import Rates
 from gateway.sessions import clear_cookie, set_cookie
+from gateway.sharing import SharedReplies
 from gateway.transcode import Transcoder
 from mercato.clock import Clock
-from mercato.rpc.call import Principal
+from mercato.policy import Keeping
+from mercato.rpc.call import NOBODY, Principal
 
 _SIGN_OUT = "SignOut"
 _PENDING = "PENDING"
+_PERSONAL = frozenset({"authorization", "cookie", "x-consistency"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,8 @@ class Mesh:
     caller: Caller
     limits: Limits
     rates: Rates
+    replies: Replies
+    shared: SharedReplies
     clock: Clock
 
 
@@ -47,6 +54,7 @@ class Endpoint:
         self._transcoder = Transcoder(operation, binding)
         reply = operation.rpc.output_type
         self._reply_has_etag = ETAG in reply.fields_by_name and not binding.response_body
+        self._keeping = operation.policy.keeping
         self._located = operation.creates and not binding.template.verb and "id" in reply.fields_by_name
 
     async def __call__(self, request: Request, variables: Mapping[str, str], visit: Visit) -> Response:
@@ -55,12 +63,62 @@ class Endpoint:
         await self._mesh.rates.count(self.operation, principal, request.scope)
         check_accepts(request.headers.get("accept", ""))
         message = await self._message(request, variables, principal)
+        if self._keeping and _is_plain(request):
+            return await self._kept(request, message, visit, self._keeping)
+        reply = await self._call(message, visit, principal)
+        if not self.operation.safe:
+            # Others hear of it by an event; whoever comes by this gateway shall not wait for that.
+            self._mesh.replies.drop(self.operation.service, _ids(reply.message, ("id",)), time.monotonic())
+        return self._answer(request, reply)
+
+    async def _call(self, message: Message, visit: Visit, principal: Principal) -> Reply:
         try:
-            reply = await self._mesh.caller.call(self.operation.rpc, message, visit, principal)
+            return await self._mesh.caller.call(self.operation.rpc, message, visit, principal)
         except grpc.aio.AioRpcError as failed:
             problem = Problem.of_call(failed).named(self._transcoder.public)
             raise replace(problem, headers=headers_of(failed.trailing_metadata())) from None
-        return self._answer(request, reply)
+
+    async def _kept(self, request: Request, message: Message, visit: Visit, keeping: Keeping) -> Response:
+        """The answer to somebody without a session, kept for the next one. Who comes meanwhile waits for it."""
+        replies, key = self._mesh.replies, key_of(request.scope)
+        if (waiting := replies.under_way(key)) is not None:
+            await waiting
+            if found := replies.find(key, time.monotonic()):
+                return _given(request, found)
+        with replies.asking(key) as began:
+            kept = await self._shared(key, keeping)
+            if kept is None:
+                reply = (await self._call(message, visit, NOBODY)).message
+                body, version = self._transcoder.answer(reply), getattr(reply, ETAG, "")
+                kept = self._keepable(body, version, self._tags(reply, keeping), began, keeping)
+                if keeping.shared:
+                    await self._mesh.shared.put(key, kept, version)
+            replies.keep(key, kept)
+        return _given(request, kept)
+
+    async def _shared(self, key: Key, keeping: Keeping) -> KeptReply | None:
+        """A reply that another gateway asked for, if it holds here."""
+        replies = self._mesh.replies
+        found = await self._mesh.shared.find(key) if keeping.shared and replies.live else None
+        if found is None:
+            return None
+        kept = self._keepable(found.body, found.version, found.tags, time.monotonic() - found.age, keeping)
+        return kept if replies.holds(kept) else None
+
+    def _keepable(self, body: bytes, version: str, tags: Iterable[str], began: float, keeping: Keeping) -> KeptReply:
+        headers = {
+            "Content-Type": "application/json",
+            "Cache-Control": "public, no-cache",  # kept by whoever likes, and asked about: it may change any second
+            "Vary": "Authorization, Cookie, Accept-Encoding",
+            "ETag": etag_of(version, body),
+            **SECURITY,
+        }
+        return KeptReply.of(body, headers, self._binding.template.text, tags, began, keeping.seconds)
+
+    def _tags(self, reply: Any, keeping: Keeping) -> list[str]:
+        """What a reply is of."""
+        service = self.operation.service
+        return [f"{service}/{each}" for each in _ids(reply, keeping.of)] if keeping.of else [service]
 
     async def _message(self, request: Request, variables: Mapping[str, str], principal: Principal) -> Message:
         key = idempotency_key(request.headers, required=self.operation.policy.key_required)
@@ -113,6 +171,24 @@ class Endpoint:
         if self.operation.gives_session:
             return "no-store"
         return "no-cache" if self.operation.public else "private, no-cache"
+
+
+def _given(request: Request, kept: KeptReply) -> Response:
+    """The answer that a kept reply is to a request."""
+    headers = kept.text_headers
+    if not_modified(request.headers.get("if-none-match", ""), headers["etag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(kept.body, 200, headers)
+
+
+def _is_plain(request: Request) -> bool:
+    """Whether a request is by nobody in particular, and does not ask for what it has just written."""
+    return request.method == "GET" and not _PERSONAL.intersection(request.headers.keys())
+
+
+def _ids(reply: Any, fields: Iterable[str]) -> list[str]:
+    """The aggregates that some fields of a reply name."""
+    return [value for name in fields if (value := getattr(reply, name, ""))]
 
 
 def _is_pending(message: Any) -> bool:

@@ -8,6 +8,8 @@ import asyncio
 import os
 import signal
 import socket
+import time
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, suppress
 
 from granian.constants import Interfaces
@@ -19,13 +21,16 @@ from redis.backoff import NoBackoff
 
 from gateway.app import Gateway, gateway
 from gateway.config import Address, GatewayConfig
-from gateway.wakeups import KafkaHints, Wakeups
+from gateway.contract import kept, operations, published
+from gateway.feed import Feed, Subject
+from gateway.keeping import REMEMBER, Replies
+from gateway.wakeups import Wakeups
 from mercato import log, telemetry
 from mercato.auth import Signer
 from mercato.cache import ANSWER_TIMEOUT, CONNECT_TIMEOUT
 from mercato.config import BadSettings, Settings
+from mercato.topic import topic
 
-TOPIC = "mercato.order.v1"
 LOOK_FOR_PARENT = 1.0
 # Requests at once, open event streams among them; granian would take no more than its backlog of new connections.
 BACKPRESSURE = 10_000
@@ -44,24 +49,35 @@ async def run(settings: Settings, config: GatewayConfig) -> None:
         orphaned.cancel()
 
 
-async def serve(settings: Settings, config: GatewayConfig, stop: asyncio.Event) -> None:
+async def serve(settings: Settings, config: GatewayConfig, stop: asyncio.Event, replies: Replies | None = None) -> None:
     """Answer until told to stop. BadSettings when that cannot be."""
     _check_free(config.address)
     signer = Signer.load(settings.keys, settings.name, development=settings.development)
-    wakeups = Wakeups()
+    wakeups, replies = Wakeups(), replies or Replies(config.cache_bytes, kept(operations(published())))
     async with AsyncExitStack() as stack:
         redis = await _redis(settings, stack)
-        wired = gateway(settings, config, signer=signer, redis=redis, wakeups=wakeups)
+        wired = gateway(settings, config, signer=signer, redis=redis, wakeups=wakeups, replies=replies)
         gate = await stack.enter_async_context(wired)
         if settings.kafka_bootstrap:
-            hints = KafkaHints(settings.kafka_bootstrap, TOPIC, wakeups)
-            hints.start(asyncio.get_running_loop())
-            stack.push_async_callback(asyncio.to_thread, hints.stop)
+            feed = Feed(settings.kafka_bootstrap, _subjects(wakeups, replies), replies.see)
+            feed.start(asyncio.get_running_loop())
+            stack.push_async_callback(asyncio.to_thread, feed.stop)
         if settings.metrics_address:
             stop_metrics, _ = telemetry.serve(settings.metrics_address)
             stack.callback(stop_metrics)
         await _listen(gate, settings, config, stop)
     _log.info("gateway.ended")
+
+
+def _subjects(wakeups: Wakeups, replies: Replies) -> list[Subject]:
+    """What the gateway listens to: orders that are watched, and whatever makes kept replies stale."""
+
+    def dropped(service: str) -> Callable[[Iterable[str]], None]:
+        return lambda ids: replies.drop(service, ids, time.monotonic())
+
+    # Of what was said before the start, as far back as a shared reply may have been asked for.
+    stale = [Subject(topic(service), REMEMBER, dropped(service)) for service in sorted(replies.services)]
+    return [Subject(topic("order"), 0, wakeups.wake_each), *stale]
 
 
 def _check_free(address: Address) -> None:

@@ -9,18 +9,21 @@ import logging
 import re
 import secrets
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, TextIO
 
+import orjson
 import structlog
 
 TRAVELLING = ("request_id", "order_id", "traceparent")
 _context: ContextVar[Mapping[str, str]] = ContextVar("log_context", default=MappingProxyType({}))
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
+_bulk: "list[_Bulk]" = []  # the one that was configured
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -69,6 +72,9 @@ def get(name: str) -> Any:
 def configure(service: str, level: str = "info", stream: TextIO | None = None) -> None:
     """Send every log of this process, libraries' included, to `stream` (standard output) as JSON lines."""
     stream = stream or sys.stdout
+    _bulk.clear()
+    if _LEVELS.get(level, logging.INFO) <= logging.INFO:
+        _bulk.append(_Bulk(service, stream))
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -82,6 +88,33 @@ def configure(service: str, level: str = "info", stream: TextIO | None = None) -
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=max(_LEVELS.get(level, logging.INFO), logging.INFO), handlers=[_Bridge()], force=True)
+
+
+def write_lines(event: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a line of level info for each row, all at once: for what happens too often to be written one by one.
+
+    A row's `time` is in seconds since the epoch. Nothing is written where the level is higher, or nothing configured.
+    """
+    for write in _bulk:
+        write(event, rows)
+
+
+class _Bulk:
+    """Writes many lines of the same form."""
+
+    def __init__(self, service: str, stream: TextIO) -> None:
+        self._service = service
+        self._stream = stream
+
+    def __call__(self, event: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        lines = [self._line(event, row) for row in rows]
+        self._stream.write("".join(lines))
+        self._stream.flush()
+
+    def _line(self, event: str, row: Mapping[str, Any]) -> str:
+        at = datetime.fromtimestamp(row["time"], UTC).isoformat().replace("+00:00", "Z")
+        first = {"time": at, "level": "info", "service": self._service, "event": event}
+        return orjson.dumps({**row, **first}, option=orjson.OPT_APPEND_NEWLINE).decode()
 
 
 class _Line:

@@ -37,11 +37,11 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """For how long replies to callers without a session may be kept, in seconds, and what they are of."""
+    """For how long replies to callers without a session may be kept, in seconds, and which fields say what of."""
 
     seconds: int
-    client_seconds: int = 0
-    of: str = ""
+    of: tuple[str, ...] = ()
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ class Policy:
     idempotent_by: str = ""
     key_required: bool = False
     repeatable: bool = False
+    together: bool = False
     served_by: str = ""
     limits: tuple[Limit, ...] = ()
     keeping: Keeping | None = None
@@ -85,6 +86,7 @@ def policy_of(method: MethodDescriptor) -> Policy:
         idempotent_by=policy.idempotent_by,
         key_required=policy.key_required,
         repeatable=bool(policy.idempotent_by) or options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
+        together=policy.together,
         served_by=policy.served_by,
         limits=tuple(_limit(each) for each in policy.rate),
         keeping=_keeping(policy.cache) if policy.HasField("cache") else None,
@@ -96,7 +98,7 @@ def _limit(given: pb.Rate) -> Limit:
 
 
 def _keeping(given: pb.Cache) -> Keeping:
-    return Keeping(given.seconds, given.client_seconds, given.of)
+    return Keeping(given.seconds, tuple(given.of), given.shared)
 
 
 def _role(number: Any) -> str:

@@ -15,6 +15,7 @@ import pytest
 from google.protobuf.descriptor import ServiceDescriptor
 
 from gateway.config import GatewayConfig
+from gateway.keeping import Replies
 from gateway.server import serve
 from mercato.api.order.v1 import order_pb2
 from mercato.api.product.v1 import product_pb2
@@ -106,6 +107,7 @@ class Running:
         self.port = free_port()
         environment = {"MERCATO_NAME": "gateway", "MERCATO_GATEWAY_ADDRESS": f"127.0.0.1:{self.port}", **environment}
         self._settings, self._config = load(Settings, environment), load(GatewayConfig, environment)
+        self.replies = Replies(self._config.cache_bytes, frozenset({"product"}))
         self._began = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._live()))
         self._thread.start()
@@ -116,7 +118,7 @@ class Running:
     async def _live(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self._began.set()
-        await serve(self._settings, self._config, self._stop)
+        await serve(self._settings, self._config, self._stop, self.replies)
 
     def _wait_until_ready(self) -> None:
         pause = threading.Event()
@@ -150,6 +152,7 @@ def _served(mesh: Mesh, keys: Path) -> Iterator[dict[str, str]]:
     """The services on free ports, and the settings by which a gateway finds them."""
     create_keys(keys, ["gateway"])
     environment = {"MERCATO_KEYS": str(keys), "MERCATO_LEAVE_FIRST": "0ms", "MERCATO_GATEWAY_LOOK": "50ms"}
+    environment["MERCATO_GATEWAY_CACHE_BYTES"] = "0"  # tests share a gateway, and change the answers behind it
     with ExitStack() as stack:
         for fake in mesh.fakes:
             name = owner_of(fake.contract)
