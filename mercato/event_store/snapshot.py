@@ -3,8 +3,8 @@
     orders = Streams(store, evolve, DataclassCodec(Order), snapshots, EveryEvents(100))
     loaded = orders.load(order_id)      # the same, whatever snapshots there are
 
-A snapshot belongs to the fingerprint of the state's definition. A program whose state is defined otherwise does not
-find it, replays the whole stream, and keeps its own in that place.
+A snapshot belongs to the fingerprint of the state's definition (and to the revision of what makes it). A program whose
+state is defined otherwise does not find it, replays the whole stream, and keeps its own in that place.
 """
 
 import time
@@ -96,8 +96,10 @@ class MemorySnapshots:
 class Strategy(Protocol):
     """When a snapshot is worth its keeping."""
 
-    shortest: int | None
-    """No stream of fewer events has a snapshot, so none is looked for; None: there are none at all."""
+    @property
+    def shortest(self) -> int | None:
+        """No stream of fewer events has a snapshot, so none is looked for; None: there are none at all."""
+        ...
 
     def wants(self, replayed: int, took: timedelta) -> bool:
         """Whether to keep one, after so many events were replayed and that took so long."""
@@ -161,12 +163,15 @@ class Streams(Generic[S]):
         codec: DataclassCodec[S],
         snapshots: Snapshots,
         strategy: Strategy,
+        *,
+        revision: int = 1,
         stopwatch: Callable[[], float] = time.perf_counter,
     ) -> None:
+        """Raise the revision when `evolve` makes something else of the same events: no definition shows that."""
         self._store = store
         self._evolve = evolve
         self._codec = codec
-        self._schema = codec.fingerprint
+        self._schema = f"{codec.fingerprint}.{revision}"
         self._snapshots = snapshots
         self._strategy = strategy
         self._stopwatch = stopwatch
@@ -174,11 +179,8 @@ class Streams(Generic[S]):
     def load(self, stream_id: UUID) -> Loaded[S]:
         """What the stream has made. Keeps a snapshot of it if the strategy wants one."""
         began, head = self._stopwatch(), self._head(stream_id)
-        if head is not None:
-            start, events = Loaded[S](None, 0), head
-        else:
-            start = self._snapshot(stream_id)
-            events = self._store.read(stream_id, start.version)
+        start: Loaded[S] = Loaded(None, 0) if head is not None else self._snapshot(stream_id)
+        events = self._store.read(stream_id, start.version) if head is None else head
         loaded = self._replayed(start, events)
         if self._strategy.wants(len(events), timedelta(seconds=self._stopwatch() - began)):
             self._keep(stream_id, loaded)

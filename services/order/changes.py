@@ -11,7 +11,7 @@ from mercato.errors import NotFound
 from mercato.event_store import NEW, WrongExpectedVersion
 from services.order.awaiting import awaited
 from services.order.decisions import Events
-from services.order.domain import Order, evolve, replay
+from services.order.domain import Order, evolve
 from services.order.events import Event, OrderPlaced
 from services.order.holding import Claim
 from services.order.public_events import public_event
@@ -66,7 +66,7 @@ class Changes:
 
     def load(self, work: OrderWork, order_id: UUID) -> Order:
         """The order as its events make it."""
-        order = replay(each.event for each in work.streams.read(order_id))
+        order = work.streams.load(order_id)
         if order is None:
             raise NotFound
         return order

@@ -13,7 +13,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("auditor", "chaos", "gateway", "mercato", "services", "shop", "simulator")
 SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py") if "_pb2" not in path.stem)
 SERVICES = [path for path in SOURCES if path.is_relative_to(ROOT / "services")]
-SPEAK_PROTOBUF = {"app", "consumers", "messages", "projections", "public_events", "servicer", "stored", "stubs"}
+SPEAK_PROTOBUF = {
+    *("app", "consumers", "evolution", "messages", "projections"),
+    *("public_events", "servicer", "stored", "stubs"),
+}
 SPEAK_SQL = {"queries", "store"}
 DOMAIN_MAY_IMPORT = {"mercato.errors", "mercato.ids", "mercato.money"}
 

@@ -17,12 +17,17 @@ from mercato.event_store import (
     MemoryEventStore,
     NewEvent,
     PostgresEventStore,
+    PostgresSnapshots,
+    Snapshot,
     WrongExpectedVersion,
     in_chunks,
 )
 from mercato.ids import uuid7
 from mercato.postgres import Database
 from mercato.testing import all_at_once, at_once
+from services.order.domain import replay
+from services.order.store import OrderWork
+from tests.histories import followers, happen, history_of
 from tests.servers import FreshDatabase
 
 Opened = Callable[[], AbstractContextManager[EventStore]]
@@ -357,3 +362,30 @@ def test_i7_nor_can_whoever_owns_the_table(
         pytest.raises(errors.InsufficientPrivilege, match="what happened is never changed"),
     ):
         connection.execute(statement.encode())
+
+
+def test_snapshots_are_kept_in_the_table_the_last_of_each_stream(order_database: Database) -> None:
+    stream = uuid7()
+    with order_database.transaction() as connection:
+        snapshots = PostgresSnapshots(connection, "snapshot")
+        assert snapshots.find(stream, "s") is None
+        snapshots.put(Snapshot(stream, 5, "s", b"\x00five"))
+        snapshots.put(Snapshot(stream, 3, "s", b"three"))
+        assert snapshots.find(stream, "s") == Snapshot(stream, 5, "s", b"\x00five")
+        snapshots.put(Snapshot(stream, 4, "another", b"four"))
+        assert snapshots.find(stream, "s") is None
+        assert snapshots.find(stream, "another") == Snapshot(stream, 4, "another", b"four")
+
+
+def test_a_long_order_is_loaded_from_its_snapshot_and_is_what_its_events_make(order_database: Database) -> None:
+    order_id = uuid7()
+    events = history_of(order_id, [*(0, 7, 8, 9), *[24] * 150])
+    happen(order_database, events)
+    with OrderWork(order_database, service="order") as work:
+        assert work.streams.load(order_id) == replay(events)
+        assert work.connection.execute("select version from snapshot where stream_id = %s", [order_id]).fetchall() == [
+            (len(events),)
+        ]
+    happen(order_database, followers(order_id)[9:12], after=len(events), order_id=order_id)
+    with OrderWork(order_database, service="order") as work:
+        assert work.streams.load(order_id) == replay([*events, *followers(order_id)[9:12]])
