@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -102,11 +102,11 @@ class ProviderLog:
 
     def fill_tables(self, connection: Connection, until: datetime) -> int:
         """Bring the tables up to what was done until then; how many payments the provider has. NoProviderLog."""
-        self._read_on(until.timestamp())
+        self.read_on(until)
         connection.execute("delete from provider_payment; delete from provider_refund")
         cursor = connection.cursor()
         with cursor.copy("copy provider_payment from stdin") as copy:
-            for each in self._records.values():
+            for each in self.records:
                 copy.write_row(each.row)
         with cursor.copy("copy provider_refund from stdin") as copy:
             for refund in self._refunds:
@@ -114,9 +114,15 @@ class ProviderLog:
         connection.execute("analyze provider_payment; analyze provider_refund")
         return len(self._records)
 
-    def _read_on(self, until: float) -> None:
+    @property
+    def records(self) -> Collection[Record]:
+        """What the provider has, as far as the log was read."""
+        return self._records.values()
+
+    def read_on(self, until: datetime) -> None:
+        """Follow what was done until then, from where reading ended. NoProviderLog."""
         for line in self._source(self._after):
-            if line["time"] > until:
+            if line["time"] > until.timestamp():
                 return
             self._follow(line)
 

@@ -12,8 +12,8 @@ from mercato.config import LocalSettings, Settings, load
 from mercato.local.table import SERVICES
 from mercato.local.trouble import Trouble
 
-CALLERS = ("gateway", "operator", *(service.name for service in SERVICES))
 AUDITOR = "auditor"
+CALLERS = ("gateway", "operator", AUDITOR, *(service.name for service in SERVICES))
 SCHEMAS = tuple(service.schema for service in SERVICES)
 
 

@@ -41,7 +41,7 @@ def mesh_parts(home: Home, settings: LocalSettings) -> list[Part]:
     """The parts of the mesh, in the order in which they are listed."""
     table = Table(home, settings)
     simulator = [] if settings.stripe_api_key else [table.simulator()]
-    return [*table.servers(), table.setup(), *simulator, *table.services(), table.gateway()]
+    return [*table.servers(), table.setup(), *simulator, *table.services(), table.gateway(), table.auditor()]
 
 
 class Table:
@@ -115,18 +115,25 @@ class Table:
         slot = Slot(address, partial(answers_http, address, "/readyz"), environment)
         return Part("gateway", _python("gateway"), (slot,), ("valkey", "setup"), tuple(each.name for each in SERVICES))
 
+    def auditor(self) -> Part:
+        """Whoever compares what all others say."""
+        health = self._address("auditor.health")
+        own = {"MERCATO_HEALTH_ADDRESS": health, "MERCATO_METRICS_ADDRESS": self._address("auditor.metrics")}
+        slot = Slot(health, partial(_serves, health), self.auditor_environment() | own)
+        return Part("auditor", _python("auditor"), (slot,), ("setup",), ("simulator",))
+
     def auditor_environment(self) -> dict[str, str]:
-        """What the auditor is told: the database by the role that may only read, the provider's log, whom to call."""
-        return (
-            self._common("auditor")
-            | self._targets(each.name for each in SERVICES)
-            | {
-                "MERCATO_DATABASE_URL": self._signed_in("auditor", self._home.secret("role.auditor")),
-                "MERCATO_KAFKA_BOOTSTRAP": self._bootstrap,
-                "MERCATO_AUDITOR_PROVIDER": f"http://{self._address('simulator')}",
-                "MERCATO_AUDITOR_PROVIDER_KEY": self._provider_key,
-            }
-        )
+        """What the auditor is told: the database by the role that may only read, and where the provider's log is."""
+        environment = self._common("auditor") | {
+            "MERCATO_DATABASE_URL": self._signed_in("auditor", self._home.secret("role.auditor")),
+            "MERCATO_KAFKA_BOOTSTRAP": self._bootstrap,
+        }
+        if self._settings.stripe_api_key:
+            return environment
+        return environment | {
+            "MERCATO_AUDITOR_PROVIDER": f"http://{self._address('simulator')}",
+            "MERCATO_AUDITOR_PROVIDER_KEY": self._provider_key,
+        }
 
     def targets(self) -> dict[str, str]:
         """Where each service listens, in the words of a gRPC channel: both ports of every copy.
