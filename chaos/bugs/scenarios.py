@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 from uuid import UUID
 
 from confluent_kafka import Producer
 
 from chaos.bugs.stage import Stage
-from chaos.nemesis.history import Operation
-from chaos.nemesis.people import Person
 from chaos.proxy import Toxic, Way
 from chaos.recording import records
 from mercato.api.inventory.v1 import inventory_pb2, inventory_pb2_grpc
@@ -22,7 +19,8 @@ from shop import city
 
 Scenario = Callable[[Stage], None]
 
-RACES = 30
+RACES = 20
+FAR = 0.08  # seconds to the database
 
 
 def commit_fails(stage: Stage) -> None:
@@ -167,16 +165,21 @@ def hold_runs_out(stage: Stage) -> None:
 
 
 def cancel_races_picking(stage: Stage) -> None:
-    """A customer calls an order off while somebody begins to pick it, again and again."""
-    shopper, warehouse = stage.shopper(), stage.staff("warehouse")
-    sku = stage.sku()
-    for _ in range(RACES):
-        path = f"/v1/orders/{stage.bought(shopper, sku)}"
-        at_once(_asking(shopper, "cancel", path, reason="no"), _asking(warehouse, "startPicking", path))
+    """A customer calls an order off, and somebody begins to pick it a little later: each time a little later.
 
-
-def _asking(person: Person, what: str, path: str, **body: Any) -> Callable[[], Operation]:
-    return lambda: person.ask(what, f"{path}:{what}", body)
+    The database is so far away that one of the two reads what the other has not committed yet, and writes what comes
+    after it: at one of the distances.
+    """
+    warehouse, sku = stage.staff("warehouse"), stage.sku()
+    shoppers = [stage.shopper() for _ in range(4)]
+    orders = [(shopper, stage.bought(shopper, sku)) for _ in range(RACES // 4) for shopper in shoppers]
+    stage.proxies.spoil("order>postgres", Toxic(delay=FAR), Way.REQUESTS)
+    for number, (shopper, order_id) in enumerate(orders):
+        cancelling = threading.Thread(target=stage.cancel, args=(shopper, order_id))
+        cancelling.start()
+        cancelling.join(number * FAR / 2)
+        warehouse.ask("startPicking", f"/v1/orders/{order_id}:startPicking")
+        cancelling.join()
 
 
 def capture_is_refused(stage: Stage) -> None:
