@@ -24,7 +24,9 @@ Decide = Callable[[Order], Events]
 
 # What a neighbour may decide against an order. Any other refusal (a warehouse that it does not know, a policy that does
 # not admit us) is a mistake that somebody can repair, and is asked again until the deadline, like silence.
-NOES = frozenset({"OUT_OF_STOCK", "SLOT_FULL", "SLOT_CLOSED", "PAYMENT_DECLINED", "UNKNOWN_PAYMENT_METHOD"})
+NOES = frozenset(
+    {"OUT_OF_STOCK", "SLOT_FULL", "SLOT_CLOSED", "PAYMENT_DECLINED", "UNKNOWN_PAYMENT_METHOD", "TOO_MANY_DECLINES"}
+)
 TIMED_OUT = OrderRejected("CHECKOUT_TIMED_OUT")
 _log = log.get(__name__)
 

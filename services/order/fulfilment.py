@@ -27,6 +27,7 @@ _NO_MONEY = frozenset(
         "CAPTURE_EXCEEDS_AUTHORIZATION",
         "PAYMENT_DECLINED",
         "PAYMENT_VOIDED",
+        "TOO_MANY_DECLINES",
         "UNKNOWN_PAYMENT_METHOD",
     }
 )

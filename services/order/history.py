@@ -29,6 +29,7 @@ _WHY_REJECTED: Mapping[str, str] = {
     "SLOT_FULL": "the delivery slot is full",
     "SLOT_CLOSED": "the delivery slot takes no more orders",
     "PAYMENT_DECLINED": "the payment was declined",
+    "TOO_MANY_DECLINES": "too many payments were declined of late",
     "CHECKOUT_TIMED_OUT": "it could not be secured in time",
 }
 

@@ -63,6 +63,12 @@ class PaymentDeclined(FailedPrecondition):
     """The means of payment was refused."""
 
 
+class TooManyDeclines(ResourceExhausted):
+    """Too many payments were declined of late: order again later, or pay cash on delivery."""
+
+    retry_after = 600.0  # declines count for an hour; by then, some have gone by
+
+
 class CheckoutTimedOut(FailedPrecondition):
     """The checkout could not be finished in time; nothing is owed."""
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from mercato.clock import Clock
-from mercato.errors import FailedPrecondition, NotFound
+from mercato.errors import FailedPrecondition, MercatoError, NotFound
 from mercato.etag import check_etag
 from mercato.ids import derive, uuid7
 from mercato.money import Money
@@ -31,6 +31,7 @@ from services.order.refusals import (
     PriceChanged,
     SlotClosed,
     SlotFull,
+    TooManyDeclines,
     UnknownSku,
 )
 from services.order.store import OrderWork
@@ -283,7 +284,7 @@ def _agreed(expected: Money | None, total: Money) -> None:
         raise PriceChanged(expected, total)
 
 
-def _refusal(order_id: UUID, rejection: OrderRejected) -> FailedPrecondition:
+def _refusal(order_id: UUID, rejection: OrderRejected) -> MercatoError:
     """The problem that a rejected order is to its customer."""
     known = {"order_id": str(order_id)}
     match rejection.reason:
@@ -296,5 +297,12 @@ def _refusal(order_id: UUID, rejection: OrderRejected) -> FailedPrecondition:
             return SlotFull("", **known)
         case "SLOT_CLOSED":
             return SlotClosed("", **known)
-        case _:
+        case "TOO_MANY_DECLINES":
+            return TooManyDeclines("", **known)
+        case "CHECKOUT_TIMED_OUT":
             return CheckoutTimedOut("", **known)
+        case reason:
+            # A neighbour's own no, of which nothing more is known here.
+            error = FailedPrecondition("the order could not be accepted", **known)
+            error.reason = reason
+            return error

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID, uuid5
 
-from mercato.errors import FailedPrecondition, MercatoError, NotFound
+from mercato.errors import FailedPrecondition, MercatoError, NotFound, ResourceExhausted
 from mercato.money import Money
 from services.order.events import OrderLine, Quantity, Slot
 from services.order.neighbours import Offer, Shipment, SlotQuote, Taken
@@ -321,6 +321,10 @@ class Deliveries:
         return self.shipments[shipment_id].state if shipment_id in self.shipments else ""
 
 
+class TooManyDeclines(ResourceExhausted):
+    """The payment service stops whoever tries out cards."""
+
+
 class Payments:
     """A provider that knows a few tokens."""
 
@@ -333,6 +337,8 @@ class Payments:
         self, payment_id: UUID, order_id: UUID, customer_id: UUID, amount: Money, payment_method: str
     ) -> str:
         def authorize() -> str:
+            if payment_method == "pm_tried_too_often":
+                raise TooManyDeclines
             claim = self.payments.get(payment_id)
             if claim is None:
                 state = "DECLINED" if payment_method == "pm_declined" else "AUTHORIZED"

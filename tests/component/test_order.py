@@ -12,7 +12,7 @@ from google.type.money_pb2 import Money as MoneyPb
 
 from mercato.api.order.v1 import order_pb2 as pb
 from mercato.api.order.v1.order_pb2_grpc import OrderServiceStub
-from mercato.errors import InvalidArgument, MercatoError, NotFound, PermissionDenied
+from mercato.errors import InvalidArgument, MercatoError, NotFound, PermissionDenied, ResourceExhausted
 from mercato.ids import uuid7
 from mercato.money import Money
 from mercato.postgres import Database
@@ -168,6 +168,17 @@ def test_a_no_of_the_checkout_is_a_rejected_order_with_its_id(
         assert [(line.sku, line.available) for line in order.rejection.skus] == [("milk", 1)]
     if reason == "PAYMENT_DECLINED":
         assert (found[0]["decline_code"], order.rejection.decline_code) == ("card_declined", "card_declined")
+
+
+def test_whoever_was_declined_too_often_has_a_rejected_order_and_is_told_to_wait(desk: Desk) -> None:
+    request = desk.request(payment_method="pm_tried_too_often")
+    for _ in range(2):
+        with pytest.raises(ResourceExhausted) as refusal:
+            desk.customer.PlaceOrder(request)
+        assert (refusal.value.reason, refusal.value.retry_after) == ("TOO_MANY_DECLINES", 600.0)
+    order = desk.customer.GetOrder(pb.GetOrderRequest(id=str(refusal.value.metadata["order_id"])))
+    assert (state(order), order.rejection.reason) == ("REJECTED", "TOO_MANY_DECLINES")
+    assert [each.state for each in desk.shop.payments.payments.values()] == ["VOIDED"], "it may still arrive"
 
 
 def test_the_same_key_is_the_same_order_and_another_request_under_it_is_refused(desk: Desk) -> None:
