@@ -37,8 +37,8 @@ class Memory:
         if self.results.exists():
             for line in self.results.read_text().splitlines():
                 known = json.loads(line)
-                outcome, problems = Outcome(known["outcome"]), tuple(known["problems"])
-                yield Result(Case(**known["case"]), outcome, known["seconds"], problems)
+                case = Case(**{**known["case"], "stories": tuple(known["case"]["stories"])})
+                yield Result(case, Outcome(known["outcome"]), known["seconds"], tuple(known["problems"]))
 
     def keep(self, result: Result) -> None:
         """Remember what became of a case."""

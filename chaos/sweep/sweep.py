@@ -21,6 +21,7 @@ from chaos.sweep.story import STORIES, Story
 from chaos.sweep.town import Town
 
 STORIES_OF_A_SLICE = 4
+UPSET = {story.name for story in STORIES if story.upset}
 
 
 class Sweep:
@@ -45,7 +46,9 @@ class Sweep:
         """Play all cases that are wanted and were not played yet; the results of all that are wanted."""
         dice = random.Random(self._told.seed)  # noqa: S311  a choice, no secret
         recorded = self._recorded(self._stories(dice))
-        wanted = [case for case in cases_of(recorded, self._told.action or ACTIONS) if self._told.only in case.place]
+        wanted = [
+            case for case in cases_of(recorded, UPSET, self._told.action or ACTIONS) if self._told.only in case.place
+        ]
         if self._told.slice:
             wanted = slice_of(wanted, self._told.slice, dice)
         known = {result.case: result for result in self._memory.played()}

@@ -14,7 +14,7 @@ from chaos.sweep.case import ACTIONS, Outcome, Result
 def show(console: Console, results: Sequence[Result]) -> None:
     """Print it."""
     names = {result.case.place for result in results}
-    stories = {result.case.story for result in results}
+    stories = {result.case.stories[0] for result in results}
     minutes = sum(result.seconds for result in results) / 60
     title = f"{len(results):,} cases at {len(names)} places in {len(stories)} stories, {minutes:.1f} min"
     table = Table(title=title, title_justify="left")

@@ -27,9 +27,16 @@ def test_every_passing_of_every_place_meets_every_action_once_the_first_passings
     cases = cases_of(RECORDED)
     assert len(cases) == len(set(cases)) == len(ACTIONS) * 5
     assert [case.passing for case in cases] == sorted(case.passing for case in cases)
-    commits = {(case.story, case.passing) for case in cases if case.place == COMMIT}
-    assert commits == {("placed", 1), ("placed", 2), ("declined", 3)}
+    commits = {(case.passing, case.stories) for case in cases if case.place == COMMIT}
+    assert commits == {(1, ("placed", "declined")), (2, ("placed", "declined")), (3, ("declined",))}
     assert {case.service for case in cases} == {"order", "payment"}
+
+
+def test_a_worker_s_places_are_sought_where_something_goes_wrong_anyhow() -> None:
+    passed = {"order.process.ship.before_commit": 1, COMMIT: 1}
+    cases = cases_of({"placed": passed, "placed after a loss": passed}, upset={"placed after a loss"})
+    first = {case.place: case.stories[0] for case in cases}
+    assert first == {COMMIT: "placed", "order.process.ship.before_commit": "placed after a loss"}
 
 
 def test_the_same_seed_chooses_the_same_slice_with_some_of_each_action() -> None:
@@ -45,7 +52,7 @@ def test_stories_have_names_of_their_own_and_say_what_they_are() -> None:
 
 
 def test_a_sweep_that_is_broken_off_remembers_what_it_recorded_and_played(tmp_path: Path) -> None:
-    result = Result(Case("placed", COMMIT, 2, "hang"), Outcome.VIOLATED, 1.5, ("an order is missing",))
+    result = Result(Case(COMMIT, 2, "hang", ("placed",)), Outcome.VIOLATED, 1.5, ("an order is missing",))
     memory = Memory(tmp_path)
     assert (memory.names(), [*memory.played()]) == ({}, [])
     memory.keep_names(RECORDED)
@@ -58,9 +65,11 @@ def test_a_sweep_that_is_broken_off_remembers_what_it_recorded_and_played(tmp_pa
 
 def test_the_table_counts_what_held_and_tells_what_did_not() -> None:
     console = Console(width=200)
-    held = Result(Case("placed", COMMIT, 1, "hang"), Outcome.HELD, 1.0)
-    missed = Result(Case("placed", COMMIT, 2, "hang"), Outcome.MISSED, 1.0)
-    broken = Result(Case("placed", "payment.VoidPayment.before_commit", 1, "raise"), Outcome.VIOLATED, 1.0, ("I1 why",))
+    held = Result(Case(COMMIT, 1, "hang", ("placed",)), Outcome.HELD, 1.0)
+    missed = Result(Case(COMMIT, 2, "hang", ("placed",)), Outcome.MISSED, 1.0)
+    broken = Result(
+        Case("payment.VoidPayment.before_commit", 1, "raise", ("placed",)), Outcome.VIOLATED, 1.0, ("I1 why",)
+    )
     with console.capture() as captured:
         show(console, [held, missed, broken])
     printed = captured.get()
