@@ -1,7 +1,7 @@
 """One REST form of an rpc: from a request to a call, from its reply to an answer."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -188,7 +188,17 @@ def _is_plain(request: Request) -> bool:
 
 def _ids(reply: Any, fields: Iterable[str]) -> list[str]:
     """The aggregates that some fields of a reply name."""
-    return [value for name in fields if (value := getattr(reply, name, ""))]
+    return [value for name in fields for value in _values(reply, name.split(".")) if value]
+
+
+def _values(message: Any, path: Sequence[str]) -> Iterator[str]:
+    """What stands at a path of fields, lists among them, in a message."""
+    found = getattr(message, path[0], "")
+    if len(path) == 1:
+        yield found
+    else:
+        for each in found:
+            yield from _values(each, path[1:])
 
 
 def _is_pending(message: Any) -> bool:

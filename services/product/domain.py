@@ -217,7 +217,10 @@ def _without_prices(product: Product) -> Product:
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """A node of the tree: `ancestry` and `path` are the ids and names from the top down to it."""
+    """A node of the tree: `ancestry` and `path` are the ids and names from the top down to it.
+
+    `version` counts its changes, `events` what was told of them and of changes above it.
+    """
 
     id: UUID
     parent_id: UUID | None
@@ -225,6 +228,7 @@ class Category:
     ancestry: tuple[UUID, ...]
     path: tuple[str, ...]
     version: int = 1
+    events: int = 1
     create_time: datetime | None = None
     update_time: datetime | None = None
 
@@ -293,6 +297,24 @@ class Level:
     warehouse_id: str
     available: int
     sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What may be reserved of a SKU in its best warehouse, before and after inventory told of its levels.
+
+    `sequence` is greater for what was told later.
+    """
+
+    sku: str
+    before: int | None
+    after: int
+    sequence: int
+
+    @property
+    def shows(self) -> bool:
+        """Whether the shop says another thing of it than before."""
+        return Availability.of(self.before) is not Availability.of(self.after)
 
 
 @dataclass(frozen=True, slots=True)

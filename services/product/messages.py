@@ -17,6 +17,8 @@ from mercato.wire import money_from_pb, money_to_pb, time_to_pb
 from services.product.domain import (
     Archived,
     Availability,
+    Category,
+    Change,
     Created,
     Level,
     Node,
@@ -275,6 +277,19 @@ def event(told: Told) -> Message:
             return events.ProductArchived(
                 product_id=str(product.id), skus=[variant.sku for variant in product.variants]
             )
+
+
+def category_event(category: Category) -> Message:
+    """The event of a category that is new, or has another name or path."""
+    kind = events.CategoryCreated if category.events == 1 else events.CategoryUpdated
+    return kind(
+        category_id=str(category.id), name=category.name, parent_id=str(category.parent_id or ""), path=category.path
+    )
+
+
+def availability_event(change: Change) -> events.AvailabilityChanged:
+    """The event of a SKU of which the shop says another thing than before."""
+    return events.AvailabilityChanged(sku=change.sku, availability=Availability.of(change.after))
 
 
 def _facts(product: Product) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import orjson
 from psycopg import Connection
-from psycopg.rows import kwargs_row, scalar_row
+from psycopg.rows import class_row, kwargs_row, scalar_row
 
 from mercato.errors import InvalidArgument, MercatoError, NotFound
 from mercato.ids import uuid7
@@ -18,6 +18,7 @@ from services.product.domain import (
     Availability,
     Category,
     CategoryNameTaken,
+    Change,
     Level,
     Product,
     Shelf,
@@ -41,7 +42,9 @@ PRODUCT: LiteralString = """
                                       (select max(l.available) from level l where l.sku = v.sku)) order by v.position)
      from variant v where v.product_id = p.id) as variants
 """
-CATEGORY: LiteralString = "c.id, c.parent_id, c.name, c.ancestry, c.path, c.version, c.create_time, c.update_time"
+CATEGORY: LiteralString = (
+    "c.id, c.parent_id, c.name, c.ancestry, c.path, c.version, c.events, c.create_time, c.update_time"
+)
 
 READ: LiteralString = f"""
     select {PRODUCT} from product p left join category c on c.id = p.category_id where p.id = any(%b)
@@ -112,10 +115,12 @@ MOVE_CATEGORY: LiteralString = """
     set parent_id = case when c.id = %(id)s then %(parent_id)s else c.parent_id end,
         name = case when c.id = %(id)s then %(name)s else c.name end,
         version = c.version + (c.id = %(id)s)::int,
+        events = c.events + 1,
         update_time = case when c.id = %(id)s then now() else c.update_time end,
         ancestry = %(ancestry)s::uuid[] || c.ancestry[%(depth)s + 1 :],
         path = %(path)s::text[] || c.path[%(depth)s + 1 :]
     where c.ancestry @> array[%(id)s::uuid]
+    returning c.id, c.parent_id, c.name, c.ancestry, c.path, c.version, c.events
 """
 
 NOTE_RENAMED: LiteralString = """
@@ -149,6 +154,7 @@ MAKE_CATEGORIES: LiteralString = """
     from unnest(%(ids)b::uuid[], %(parents)b::uuid[], %(names)b::text[]) as w (id, parent_id, name)
     left join category p on p.id = w.parent_id
     on conflict on constraint category_name do nothing
+    returning id, parent_id, name, ancestry, path
 """
 FIND_CATEGORIES: LiteralString = """
     select c.id, c.parent_id, c.name
@@ -157,12 +163,31 @@ FIND_CATEGORIES: LiteralString = """
 """
 
 # In the order of the key, as everywhere: two consumers with levels of the same SKUs do not deadlock.
+# What is read beside the writing is the table as it was. So only one follows at a time: the second would tell of a
+# change from what the first has already changed.
+FOLLOW_ALONE: LiteralString = "select pg_advisory_xact_lock('level'::regclass::oid::bigint)"
 FOLLOW: LiteralString = """
-    insert into level as l (sku, warehouse_id, available, sequence)
-    select * from unnest(%b::text[], %b::text[], %b::int[], %b::bigint[]) as n (sku, warehouse_id, available, sequence)
-    order by n.sku, n.warehouse_id
-    on conflict (sku, warehouse_id) do update set available = excluded.available, sequence = excluded.sequence
-    where excluded.sequence > l.sequence
+    with given as materialized (
+        select *
+        from unnest(%b::text[], %b::text[], %b::int[], %b::bigint[]) as n (sku, warehouse_id, available, sequence)
+    ),
+    before as materialized (
+        select l.* from level l where l.sku in (select sku from given)
+    ),
+    written as (
+        insert into level as l (sku, warehouse_id, available, sequence)
+        select sku, warehouse_id, available, sequence from given order by sku, warehouse_id
+        on conflict (sku, warehouse_id) do update set available = excluded.available, sequence = excluded.sequence
+        where excluded.sequence > l.sequence
+        returning l.sku, l.warehouse_id, l.available, l.sequence
+    ),
+    after as (
+        select coalesce(w.sku, b.sku) as sku, b.available as was, coalesce(w.available, b.available) as available,
+               coalesce(w.sequence, b.sequence) as sequence
+        from written w full join before b using (sku, warehouse_id)
+    )
+    select sku, max(was) as before, max(available) as after, sum(sequence)::bigint as sequence
+    from after where sku in (select sku from written) group by sku order by sku
 """
 
 
@@ -210,6 +235,8 @@ class Categories:
     def __init__(self, connection: Connection[Any]) -> None:
         """Work on the connection of an open transaction."""
         self._connection = connection
+        self.made: list[Category] = []
+        """The categories that `shelve` made in this transaction."""
 
     def lock(self) -> None:
         """Let nobody else change the tree until this transaction ends."""
@@ -235,8 +262,8 @@ class Categories:
         self._connection.execute(ADD_CATEGORY, values)
         _learn(self._connection, [category.name])
 
-    def move(self, before: Category, after: Category) -> None:
-        """Write its new name and place, and the paths of all below. CategoryNameTaken."""
+    def move(self, before: Category, after: Category) -> list[Category]:
+        """Write its new name and place, and the paths of all below; all of these. CategoryNameTaken."""
         values = {
             "id": after.id,
             "parent_id": after.parent_id,
@@ -245,9 +272,11 @@ class Categories:
             "path": list(after.path),
             "depth": len(before.path),
         }
-        self._connection.execute(MOVE_CATEGORY, values)
+        with self._connection.cursor(row_factory=kwargs_row(category_of)) as cursor:
+            moved = cursor.execute(MOVE_CATEGORY, values).fetchall()
         self._connection.execute(NOTE_RENAMED, [after.id])
         _learn(self._connection, [after.name])
+        return moved
 
     def shelve(
         self, paths: Collection[tuple[str, ...]], known: Mapping[tuple[str, ...], Shelf]
@@ -268,7 +297,8 @@ class Categories:
     ) -> dict[tuple[str, ...], Shelf]:
         parents = [above[path[:-1]].id if len(path) > 1 else None for path in paths]
         places = {"parents": parents, "names": [path[-1] for path in paths]}
-        self._connection.execute(MAKE_CATEGORIES, places | {"ids": [uuid7() for _ in paths]})
+        with self._connection.cursor(row_factory=kwargs_row(category_of)) as cursor:
+            self.made += cursor.execute(MAKE_CATEGORIES, places | {"ids": [uuid7() for _ in paths]}).fetchall()
         rows = self._connection.execute(FIND_CATEGORIES, places).fetchall()
         ids = {(parent_id, name): id_ for id_, parent_id, name in rows}
         return {path: Shelf(ids[parent, path[-1]], path) for path, parent in zip(paths, parents, strict=True)}
@@ -286,15 +316,18 @@ class Levels:
         """Work on the connection of an open transaction."""
         self._connection = connection
 
-    def follow(self, levels: Iterable[Level]) -> None:
-        """Note levels, unless newer ones are known."""
+    def follow(self, levels: Iterable[Level]) -> list[Change]:
+        """Note levels, unless newer ones are known; what that changes of each SKU."""
         newest: dict[tuple[str, str], Level] = {}
         for level in levels:
             place = level.sku, level.warehouse_id
             if place not in newest or newest[place].sequence < level.sequence:
                 newest[place] = level
-        if newest:
-            self._connection.execute(FOLLOW, _level_columns(list(newest.values())))
+        if not newest:
+            return []
+        self._connection.execute(FOLLOW_ALONE)
+        with self._connection.cursor(row_factory=class_row(Change)) as cursor:
+            return cursor.execute(FOLLOW, _level_columns(list(newest.values()))).fetchall()
 
 
 class ProductWork(Work):

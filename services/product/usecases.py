@@ -64,6 +64,7 @@ class Catalogue:
             work.categories.lock()
             category = Category.under(work.categories.get(parent_id), name)
             work.categories.add(category)
+            _publish_categories(work, [category])
             work.idempotency.made(key, str(category.id))
             return category.id
 
@@ -77,7 +78,7 @@ class Catalogue:
             parent = work.categories.get(values.get("parent_id", before.parent_id))
             after = before.moved(parent, values.get("name", before.name))
             if after != before:
-                work.categories.move(before, after)
+                _publish_categories(work, work.categories.move(before, after))
 
     def refresh_documents(self) -> bool:
         """Let searches find products by their category's new name; True if there may be more to do."""
@@ -119,6 +120,7 @@ class Imports:
     ) -> tuple[Report, Mapping[tuple[str, ...], Shelf]]:
         with self._work() as work:
             shelves = work.categories.shelve({row.path for row in rows if row.path}, known)
+            _publish_categories(work, work.categories.made)
             batch = Batch(work.products.lock_of([row.sku for row in rows]))
             for row in rows:
                 batch.take(row, shelves.get(row.path))
@@ -134,7 +136,9 @@ class StockHints:
 
     def follow(self, work: ProductWork, levels: Iterable[Level]) -> None:
         """Note what inventory told; of what is older than what is known, nothing."""
-        work.levels.follow(levels)
+        for change in work.levels.follow(levels):
+            if change.shows:
+                work.publish(messages.availability_event(change), change.sku, change.sequence)
 
 
 def _shelved(work: ProductWork, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,3 +160,8 @@ def _save(work: ProductWork, before: Product | None, after: Product) -> None:
 def _publish(work: ProductWork, told: Iterable[Told]) -> None:
     for each in told:
         work.publish(messages.event(each), str(each.product.id), each.number)
+
+
+def _publish_categories(work: ProductWork, changed: Iterable[Category]) -> None:
+    for each in changed:
+        work.publish(messages.category_event(each), str(each.id), each.events)

@@ -7,7 +7,6 @@ from itertools import count
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.protobuf.message import Message
 
 from mercato.api.product.v1 import product_events_pb2 as events
 from mercato.api.product.v1 import product_pb2 as pb
@@ -23,7 +22,7 @@ from services.product.domain import Level
 from services.product.queries import ProductQueries
 from services.product.servicer import ProductServicer
 from services.product.store import ProductWork
-from services.product.usecases import Catalogue, Imports
+from services.product.usecases import Catalogue, Imports, StockHints
 
 NUMBERS = count()
 
@@ -114,13 +113,13 @@ class Shop:
     def stock(self, *levels: Level) -> None:
         """Let inventory's levels be known."""
         with ProductWork(self.database, service="product") as work:
-            work.levels.follow(levels)
+            StockHints().follow(work, levels)
 
-    def told(self, product_id: str) -> list[tuple[int, Message]]:
-        """The events of a product, with their versions."""
+    def told(self, aggregate_id: str) -> list[tuple[int, Any]]:
+        """The events of a product, a category or a SKU, with their versions."""
         with self.database.reading() as connection:
             rows = connection.execute(
-                "select version, type, payload from outbox where aggregate_id = %s order by version", [product_id]
+                "select version, type, payload from outbox where aggregate_id = %s order by version", [aggregate_id]
             ).fetchall()
         return [
             (version, getattr(events, type_.rpartition(".")[2]).FromString(bytes(payload)))

@@ -30,7 +30,7 @@ from services.product.domain import (
     SkuTaken,
     UnknownCategory,
 )
-from tests.component.product_shop import Shop, a_name, a_product, a_sku, a_variant, an_id, opened, usd
+from tests.component.product_shop import Shop, a_name, a_product, a_row, a_sku, a_variant, an_id, opened, usd
 
 DRAFT, ACTIVE, ARCHIVED = pb.Product.DRAFT, pb.Product.ACTIVE, pb.Product.ARCHIVED
 
@@ -417,6 +417,47 @@ def test_levels_of_the_same_skus_come_in_any_order_at_once(shop: Shop) -> None:
     levels = [Level(sku, "north", 9, number) for number, sku in enumerate(skus, start=1)]
     acts: list[Any] = [lambda: shop.stock(*levels), lambda: shop.stock(*reversed(levels))] * 4
     assert all_at_once(acts) == [None] * 8
+
+
+def test_what_the_shop_says_of_a_sku_is_told_when_it_changes(shop: Shop) -> None:
+    sku = a_sku()
+    for number, (warehouse, units) in enumerate(
+        [("north", 9), ("north", 8), ("north", 5), ("south", 7), ("south", 0), ("north", 0), ("north", 0)], start=1
+    ):
+        shop.stock(Level(sku, warehouse, units, number))
+    said = [event.availability for _, event in shop.told(sku)]
+    assert said == ["IN_STOCK", "LOW", "IN_STOCK", "LOW", "OUT_OF_STOCK"]
+    versions = [version for version, _ in shop.told(sku)]
+    assert versions == sorted(set(versions))
+
+
+def test_who_tells_the_same_levels_at_once_tells_of_one_change(shop: Shop) -> None:
+    sku = a_sku()
+    at_once(lambda: shop.stock(Level(sku, "north", 9, 1)), 4)
+    assert [event.availability for _, event in shop.told(sku)] == ["IN_STOCK"]
+
+
+def test_a_renamed_category_is_told_with_all_below_it(shop: Shop) -> None:
+    top = shop.category(a_name("Food"))
+    below = shop.category("Fruit", top.id)
+    beside = shop.category(a_name("Drinks"))
+    shop.move(top, "name", name=a_name("Groceries"))
+    assert [type(event).__name__ for _, event in shop.told(top.id)] == ["CategoryCreated", "CategoryUpdated"]
+    ((first, created), (second, updated)) = shop.told(below.id)
+    assert (first, second) == (1, 2)
+    assert created.path[-1] == updated.path[-1] == "Fruit"
+    assert updated.path[0] != created.path[0]
+    assert len(shop.told(beside.id)) == 1
+
+
+def test_categories_that_an_import_makes_are_told(shop: Shop) -> None:
+    name = a_name("Imported")
+    row = a_row(brand=name, category_path=[name, "Pears"])
+    shop.bring([row], [row])
+    (product,) = shop.listed(brand=name)
+    category = product.category_id
+    ((version, event),) = shop.told(category)
+    assert (version, list(event.path)) == (1, [name, "Pears"])
 
 
 def test_every_event_that_moves_stock_tells_its_levels() -> None:
