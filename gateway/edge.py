@@ -18,7 +18,8 @@ from mercato.telemetry import Counter, Histogram
 _REQUESTS = Counter("gateway_requests", "Answered requests.", ("method", "route", "status"))
 _SECONDS = Histogram("gateway_request_seconds", "Time from a request's head to the end of its answer.", ("route",))
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
-_LONGEST_CONSISTENCY = 1024
+# A token names up to 32 aggregates: we must take back what we gave.
+_LONGEST_CONSISTENCY = 4096
 _QUIET = frozenset({"/healthz", "/readyz"})
 
 

@@ -47,7 +47,15 @@ LOOK_UP: LiteralString = """
 MARK: LiteralString = """
     insert into consumer_mark (consumer, topic, aggregate_id, version)
     select %s, * from unnest(%b::text[], %b::text[], %b::bigint[])
-    on conflict (consumer, topic, aggregate_id) do update set version = excluded.version
+    on conflict (consumer, topic, aggregate_id) do update set version = excluded.version, day = excluded.day
+    where consumer_mark.version < excluded.version"""
+# A mark says that an event has come, whether or not it had an effect. What is parked has none yet, nor what follows it.
+NOTE: LiteralString = """
+    insert into consumer_mark (consumer, topic, aggregate_id, version)
+    select %s, * from unnest(%b::text[], %b::text[], %b::bigint[]) as seen (topic, aggregate_id, version)
+    where not exists (select from parked_event p
+        where p.consumer = %s and p.topic = seen.topic and p.aggregate_id = seen.aggregate_id)
+    on conflict (consumer, topic, aggregate_id) do update set version = excluded.version, day = excluded.day
     where consumer_mark.version < excluded.version"""
 PARK: LiteralString = """
     insert into parked_event (consumer, topic, topic_id, partition, record_offset, aggregate_id, version, type, payload,
@@ -120,6 +128,13 @@ class Bookkeeping:
         marks = {_key(each): each.version for each in applied}  # versions rise: the last one stands
         rows = [(*key, version) for key, version in sorted(marks.items())]
         connection.execute(MARK, [self._consumer, *(list(column) for column in zip(*rows, strict=True))])
+
+    def note(self, connection: Connection[Any], passed: Iterable[Record]) -> None:
+        """Count events as seen that nobody here does anything about: who waits for them need wait no longer."""
+        seen = {(each.at.topic, each.aggregate_id): each.version for each in passed if each.aggregate_id}
+        if seen:
+            columns = zip(*((*key, version) for key, version in sorted(seen.items())), strict=True)
+            connection.execute(NOTE, [self._consumer, *map(list, columns), self._consumer])
 
     def pass_over(self, connection: Connection[Any], topic: str, aggregate_id: str, version: int) -> None:
         """Count an event as seen, though it had no effect."""

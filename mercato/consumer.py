@@ -98,6 +98,11 @@ class Consumer(Generic[W]):
         self._hint(now)
         return True
 
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """What it reads."""
+        return self._topics
+
     # Kafka.
 
     def _joined(self) -> KafkaConsumer:
@@ -214,18 +219,20 @@ class Consumer(Generic[W]):
     def _commit(self, records: Sequence[Record]) -> None:
         with self._work() as work:
             advanced = self._books.advance(work.connection, self.places, records)
-            deliveries = self._decoded(records)
+            deliveries, passed = self._decoded(records)
             fresh, waiting = self._books.sort_out(work.connection, deliveries)
             if fresh:
                 self._handle(work, fresh)
                 self._books.mark(work.connection, fresh)
             self._books.park(work.connection, waiting, WAITS)
+            self._books.note(work.connection, passed)
         self.places.update(advanced)
         APPLIED.add(self.name, amount=len(fresh))
 
-    def _decoded(self, records: Iterable[Record]) -> list[Delivery]:
-        found = (each.decoded(self._types) for each in records)
-        return [each for each in found if each is not None]
+    def _decoded(self, records: Iterable[Record]) -> tuple[list[Delivery], list[Record]]:
+        """The events that are handled here, and the records of others."""
+        found = [(each, each.decoded(self._types)) for each in records]
+        return [event for _, event in found if event is not None], [each for each, event in found if event is None]
 
     def _park(self, record: Record, error: Exception) -> None:
         """Put a record aside, tell of it on the dead-letter topic, and go on."""

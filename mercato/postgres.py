@@ -212,7 +212,7 @@ class Work:
     def publish(self, event: Message, aggregate_id: str, version: int) -> None:
         """Have an event leave with this transaction. Versions of one aggregate rise; one of them is used once."""
         self.send(Outgoing.of(event, topic(self._service), self._service, aggregate_id, version))
-        current_call().wrote(aggregate_id, version)
+        current_call().wrote(f"{self._service}/{aggregate_id}", version)
 
     def send(self, outgoing: Outgoing) -> None:
         """Have a record leave as it is."""

@@ -37,7 +37,12 @@ UNREACHED: LiteralString = """
         join projection p on p.name = any(%(names)s) and p.live
         left join {events} e using (stream_id, version)
         where e.xid is null
-            or (e.xid, e.position) > (p.xid, p.position) and e.xid < pg_snapshot_xmax(pg_current_snapshot()))
+            or (e.xid, e.position) > (p.xid, p.position) and e.xid < pg_snapshot_xmax(pg_current_snapshot())
+                and (select count(*) from (
+                    select from {events} ahead
+                    where (ahead.xid, ahead.position) > (p.xid, p.position)
+                        and (ahead.xid, ahead.position) <= (e.xid, e.position)
+                    limit %(read_ahead)s + 1) unread) > %(read_ahead)s)
 """
 
 
@@ -74,8 +79,12 @@ class ProjectionStatus:
 class Projections:
     """The projections that follow one table of events."""
 
-    def __init__(self, database: Database, projections: Sequence[Projection], events: str = "events") -> None:
+    def __init__(
+        self, database: Database, projections: Sequence[Projection], events: str = "events", *, read_ahead: int = 0
+    ) -> None:
+        """`read_ahead`: how many events that a projection has not come to its readers add by themselves."""
         self._database = database
+        self._read_ahead = read_ahead
         self._events = events
         self._projections: Mapping[str, Projection] = {each.name: each for each in projections}
         self.workers: Mapping[str, Projector] = {each.name: Projector(database, each, events) for each in projections}
@@ -102,8 +111,13 @@ class Projections:
         return Verification(self._database, self._named(name), self._events).run(progress)
 
     def reached(self, connection: Connection[Any], names: Sequence[str], wanted: Mapping[UUID, int]) -> bool:
-        """Whether these projections have taken in these versions of streams."""
-        values = {"names": list(names), "streams": list(wanted), "versions": list(wanted.values())}
+        """Whether whoever reads these projections finds these versions of streams."""
+        values = {
+            "names": list(names),
+            "streams": list(wanted),
+            "versions": list(wanted.values()),
+            "read_ahead": self._read_ahead,
+        }
         row = connection.execute(sql.SQL(UNREACHED).format(events=sql.Identifier(self._events)), values).fetchone()
         return not (row and row[0])
 

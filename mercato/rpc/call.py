@@ -70,10 +70,13 @@ class Call:
         """Seconds until the caller stops waiting; None if nobody waits."""
         return None if self.ends is None else self.ends - time.monotonic()
 
-    def wrote(self, aggregate_id: str, version: int) -> None:
-        """Note a change, so that the caller can ask to see it elsewhere. Of a bulk change, the first ones."""
-        if aggregate_id in self.written or len(self.written) < MOST_NAMED:
-            self.written[aggregate_id] = max(version, self.written.get(aggregate_id, 0))
+    def wrote(self, aggregate: str, version: int) -> None:
+        """Note a change, so that the caller can ask to see it elsewhere. Of a bulk change, the first ones.
+
+        An aggregate is named with the service that it belongs to: `order/0190…`.
+        """
+        if aggregate in self.written or len(self.written) < MOST_NAMED:
+            self.written[aggregate] = max(version, self.written.get(aggregate, 0))
 
 
 _current: ContextVar[Call | None] = ContextVar("call", default=None)
@@ -82,6 +85,11 @@ _current: ContextVar[Call | None] = ContextVar("call", default=None)
 def current_call() -> Call:
     """The call that is being answered; outside of any, one of nobody that never ends."""
     return _current.get() or Call()
+
+
+def begin(call: Call) -> None:
+    """Answer a call for the rest of the present context."""
+    _current.set(call)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from mercato.postgres import Database
 from mercato.projection import Projection, Projections, Row
 from services.order.domain import Order, evolve, replay
 from services.order.history import Recorded, history
+from services.order.queries import READ_AHEAD
 from services.order.stored import decode
 
 
@@ -85,4 +86,4 @@ ORDER_HISTORY = Projection(
 
 def projections(database: Database) -> Projections:
     """All of them."""
-    return Projections(database, [ORDER_LIST, ORDER_BOARD, ORDER_HISTORY])
+    return Projections(database, [ORDER_LIST, ORDER_BOARD, ORDER_HISTORY], read_ahead=READ_AHEAD)

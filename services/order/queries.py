@@ -25,6 +25,7 @@ _ORDERS: LiteralString = """
 GET: LiteralString = _ORDERS + "where v.order_id = %s"
 # Orders that the projection has not come to. So many at most: where it has stopped, reads stay cheap, and are behind.
 # What has a number that this cluster has not come to is from before a restore, and was taken in then.
+READ_AHEAD = 1000
 _REACHED: LiteralString = """
     reached as (select generation, xid, position from projection where name = %(projection)s and live),
     tail as materialized (
@@ -32,7 +33,7 @@ _REACHED: LiteralString = """
             select stream_id from events e
             where (e.xid, e.position) > (reached.xid, reached.position)
                 and e.xid < pg_snapshot_xmax(pg_current_snapshot())
-            order by e.xid, e.position limit 1000) ahead)
+            order by e.xid, e.position limit %(read_ahead)s) ahead)
 """
 LIST: LiteralString = (
     "with"
@@ -146,6 +147,7 @@ class OrderQueries:
         """Orders older than one of them, the newest first."""
         values = {
             "projection": "order.list",
+            "read_ahead": READ_AHEAD,
             "customer_id": wanted.customer_id,
             "state": wanted.state,
             "since": wanted.since,
@@ -157,13 +159,18 @@ class OrderQueries:
 
     def counts(self) -> Sequence[StateCount]:
         """How many orders stand where."""
-        values = {"projection": "order.board"}
+        values = {"projection": "order.board", "read_ahead": READ_AHEAD}
         with self._database.reading() as connection, connection.cursor(row_factory=class_row(StateCount)) as cursor:
             return cursor.execute(COUNTS, values).fetchall()
 
     def pick_list(self, warehouse_id: str) -> Sequence[Pick]:
         """What is to be picked, the most urgent first."""
-        values = {"projection": "order.board", "warehouse_id": warehouse_id, "limit": PICK_LIST_LENGTH}
+        values = {
+            "projection": "order.board",
+            "read_ahead": READ_AHEAD,
+            "warehouse_id": warehouse_id,
+            "limit": PICK_LIST_LENGTH,
+        }
         with self._database.reading() as connection, connection.cursor(row_factory=class_row(Pick)) as cursor:
             return cursor.execute(PICK_LIST, values).fetchall()
 

@@ -20,6 +20,8 @@ class OrderServicer:
     """Translates between protobuf and the use cases; decides nothing."""
 
     contract = pb.DESCRIPTOR.services_by_name["OrderService"]
+    # What a caller who presents a consistency token waits for. The history is replayed where it is behind.
+    projected = {"ListOrders": ("order.list",), "GetOrderBoard": ("order.board",)}
 
     def __init__(self, orders: Orders, carts: Carts, queries: OrderQueries, page_tokens: PageTokens) -> None:
         self._orders = orders

@@ -111,7 +111,7 @@ def test_the_caller_is_told_what_was_written(database: Database) -> None:
     with acting() as call, Work(database, "inventory") as work:
         work.publish(RELEASED, name, 1)
         work.publish(RELEASED, name, 2)
-    assert call.written == {name: 2}
+    assert call.written == {f"inventory/{name}": 2}
 
 
 def test_a_violated_constraint_is_the_error_that_it_stands_for(database: Database) -> None:
