@@ -70,6 +70,8 @@ class Trials:
             verdict = ", ".join(caught) or ("[red]not caught[/red]" if result.planted else "[red]not planted[/red]")
             table.add_row(bug.name, verdict, f"{result.seconds:.0f}", _example(bug, result))
             self._say(f"  {bug.name}: {verdict} after {result.seconds:.0f} s")
+            if not caught:
+                self._tell(result)
         self._console.print(table)
         return all(passed)
 
@@ -81,9 +83,7 @@ class Trials:
             checks = [check for name in names for check in _played(stage, name)]
             checks += stage.judge()
         result = Result("sound", checks, time.monotonic() - began)
-        for check in result.broken:
-            for finding in check.findings[:TOLD]:
-                self._console.print(f"  sound build: {check.invariant} {finding}", style="red", markup=False)
+        self._tell(result)
         verdict = "nothing found" if not result.broken else "[red]not sound[/red]"
         self._say(f"  {len(names)} scenarios on the sound build: {verdict} after {result.seconds:.0f} s")
         return not result.broken
@@ -97,6 +97,12 @@ class Trials:
             checks = [*_played(stage, bug.scenario), *stage.judge()]
             is_planted = all(_says(stage.arena, planted(edit.module)) for edit in bug.edits)
         return Result(bug.name, checks, time.monotonic() - began, is_planted)
+
+    def _tell(self, result: Result) -> None:
+        """What was found instead."""
+        for check in result.broken:
+            for finding in check.findings[:TOLD]:
+                self._console.print(f"    {result.name}: {check.invariant} {finding}", style="red", markup=False)
 
     def _say(self, what: str) -> None:
         self._console.print(what, soft_wrap=True)

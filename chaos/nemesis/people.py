@@ -36,6 +36,7 @@ T = TypeVar("T")
 
 PATIENCE = 40.0  # seconds for what must be there before a run begins, or after it has ended
 PAUSE = 0.15  # mean seconds between two things that somebody does
+AFTER_SILENCE = 1.0  # and where the first of them was not answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ class Person:
         self.name = name
         self.visitor = Visitor(place.url)
         self.history = place.history
+        self.heard = True
+        """Whether the last thing that was asked for was answered."""
         self.dice = random.Random(f"{place.seed} {name}")  # noqa: S311  a play, no secret
 
     def close(self) -> None:
@@ -77,11 +80,12 @@ class Person:
 
     def run(self, over: threading.Event) -> None:
         """Live until it is over."""
-        while not over.wait(self.dice.expovariate(1 / PAUSE)):
+        while not over.wait(self.dice.expovariate(1 / (PAUSE if self.heard else AFTER_SILENCE))):
+            self.heard = True
             try:
                 self.act()
             except (Refused, httpx.TransportError):
-                continue  # a look that was not answered; whatever changes something is in the history
+                self.heard = False  # a look that was not answered; whatever changes something is in the history
 
     def act(self) -> None:
         """Do one thing."""
@@ -90,7 +94,9 @@ class Person:
     def ask(self, what: str, path: str, body: Json | None = None) -> Operation:
         """Ask for something to be done."""
         operation = self.history.invoke(self.name, what, path, secrets.token_hex(8), body or {})
-        return ask(self.history, self.visitor, operation)
+        ask(self.history, self.visitor, operation)
+        self.heard = operation.decided
+        return operation
 
     def again(self, operation: Operation) -> None:
         """Ask for the same once more, because nobody knows what became of it."""

@@ -20,6 +20,7 @@ from mercato.local.table import SERVICES
 from shop.rest import Refused
 
 PAUSE = 0.5
+AT_ONCE = 6
 KAFKA_PATIENCE = 5.0
 
 # What is still to be done. What waits for a human (a payment that is due, a return) is at rest.
@@ -44,16 +45,17 @@ class Rest:
 
 def decide(people: Sequence[Person], undecided: Callable[[], Sequence[Operation]], within: float) -> list[Operation]:
     """Have everybody ask again, with their keys, until everything is known; what is not in the end."""
+    known = {person.name: person for person in people}
     deadline = time.monotonic() + within
 
-    def ask(person: Person) -> None:
-        for operation in undecided():
-            if operation.who == person.name and time.monotonic() < deadline:
-                person.again(operation)
+    def ask(operation: Operation) -> None:
+        if time.monotonic() < deadline:
+            known[operation.who].again(operation)
 
-    with ThreadPoolExecutor(len(people)) as threads:
-        while undecided() and time.monotonic() < deadline:
-            list(threads.map(ask, people))
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        while (left := undecided()) and time.monotonic() < deadline:
+            list(threads.map(ask, left))
+            time.sleep(PAUSE)
     return [*undecided()]
 
 

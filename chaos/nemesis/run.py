@@ -32,7 +32,7 @@ class Plan:
     seed: int
     seconds: float = 120.0
     shoppers: int = 8
-    rest_within: float = 120.0
+    rest_within: float = 240.0
     folder: Path | None = None
 
 
@@ -95,7 +95,8 @@ class Nemesis:
         ):
             self._console.print(table)
         told = report.findings(checks, rest)
-        told += [f"I4 never decided: {each.who} {each.what} {each.path} {each.reason}" for each in undecided]
+        if undecided:
+            told.append(f"I6 never decided: {len(undecided)} operations, such as {undecided[0]}")
         for line in told:
             self._console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
         self._say(f"history: {history.path}")

@@ -91,10 +91,13 @@ def durable(history: History, memory: Memory) -> Iterator[str]:
 def no_effect(history: History, memory: Memory) -> Iterator[str]:
     """Nobody has an order that they were not told of: a definite no left nothing behind."""
     told = defaultdict[str, set[str]](set)
+    undecided = Counter(each.who for each in history.undecided if each.what == "place")
     for each in history.of("place"):
         told[each.who].add(each.order_id)
     for who, orders in memory.owned.items():
-        yield from (f"{who} has {order_id}, which no answer named" for order_id in orders - told[who])
+        # What nobody has heard the end of may have made one.
+        if len(surplus := orders - told[who]) > undecided[who]:
+            yield f"{who} has {sorted(surplus)}, which no answer named, and {undecided[who]} questions open"
 
 
 def once(history: History, _: Memory) -> Iterator[str]:
