@@ -234,6 +234,10 @@ class GroupCommit(Generic[T, R]):
         # Nobody's work is cut short by another's hurry: the set lasts as long as the most patient one waits.
         ends = [turn.call.ends for turn in turns if turn.call.ends is not None]
         call = Call(rpc, ends=max(ends) if len(ends) == len(turns) else None)
+        # A use case is named by the context: all have the same. Ids of calls are taken from each turn's own.
+        return turns[0].context.copy().run(self._under, call, turns)
+
+    def _under(self, call: Call, turns: Sequence[Turn[T]]) -> Sequence[R | Exception]:
         with calling(call):
             try:
                 return self._together(turns)

@@ -23,5 +23,9 @@ def build(config: DeliveryConfig, stack: Stack) -> Process:
     return Process(
         servicers=[DeliveryServicer(zones, Quotes(queries), slots, dispatch, queries, stack.page_tokens)],
         consumers=[Consumer(stack.kafka(), work, PERSONS, [topic("user")], follow_users(dispatch))],
-        workers=[every(config.sweep, slots.expire_holds), every(config.roll, zones.roll_slots)],
+        workers=[
+            every(config.sweep, slots.expire_holds),
+            every(config.roll, zones.roll_slots),
+            every(config.tidy, lambda: slots.forget_slots(config.keep), "forget_slots"),
+        ],
     )

@@ -13,6 +13,7 @@ from mercato.api.delivery.v1 import delivery_pb2 as pb
 from mercato.errors import InvalidArgument
 from mercato.money import Money
 from mercato.wire import money_from_pb, money_to_pb, time_to_pb
+from services.delivery.booking import Wanted
 from services.delivery.domain import Courier, Hold, HoldState, Hours, Quote, Slot, SlotQuote, Zone
 from services.delivery.geometry import Corner, simple
 from services.delivery.shipment import Destination, Plan, Shipment, State
@@ -83,6 +84,16 @@ def quote_to_pb(quote: Quote) -> pb.Quote:
 
 def slot_quote_to_pb(quote: SlotQuote) -> pb.SlotQuote:
     return pb.SlotQuote(slot=slot_to_pb(quote.slot), warehouse_ids=quote.warehouse_ids, fee=money_to_pb(quote.fee))
+
+
+def wanted(request: pb.HoldSlotRequest) -> Wanted:
+    """The place that an order asks for."""
+    return Wanted(UUID(request.hold_id), UUID(request.order_id), UUID(request.slot_id))
+
+
+def outcome_to_pb(outcome: Hold | Exception) -> pb.SlotHold | Exception:
+    """What somebody is told: a hold, or why not."""
+    return outcome if isinstance(outcome, Exception) else hold_to_pb(outcome)
 
 
 def hold_to_pb(hold: Hold) -> pb.SlotHold:

@@ -5,6 +5,7 @@ from uuid import UUID
 from grpc import ServicerContext
 
 from mercato.api.delivery.v1 import delivery_pb2 as pb
+from mercato.group_commit import GroupCommit
 from mercato.pagination import PageTokens
 from mercato.rpc import current_call
 from mercato.wire import money_from_pb
@@ -32,6 +33,8 @@ class DeliveryServicer:
         self._zones = zones
         self._quotes = quotes
         self._slots = slots
+        self._holding = GroupCommit(slots.hold_slot, slots.hold_together)
+        self._confirming = GroupCommit(slots.confirm_slot, slots.confirm_together)
         self._dispatch = dispatch
         self._queries = queries
         self._pages = pages
@@ -65,12 +68,11 @@ class DeliveryServicer:
 
     def HoldSlot(self, request: pb.HoldSlotRequest, context: ServicerContext) -> pb.SlotHold:
         """Take a place of a slot."""
-        hold = self._slots.hold_slot(UUID(request.hold_id), UUID(request.order_id), UUID(request.slot_id))
-        return messages.hold_to_pb(hold)
+        return messages.hold_to_pb(self._holding.do(messages.wanted(request)))
 
     def ConfirmSlot(self, request: pb.ConfirmSlotRequest, context: ServicerContext) -> pb.SlotHold:
         """Make a held place firm."""
-        return messages.hold_to_pb(self._slots.confirm_slot(UUID(request.hold_id)))
+        return messages.hold_to_pb(self._confirming.do(UUID(request.hold_id)))
 
     def ReleaseSlot(self, request: pb.ReleaseSlotRequest, context: ServicerContext) -> pb.SlotHold:
         """Give the place back."""

@@ -1,7 +1,6 @@
-"""Zones, slots, holds, couriers and shipments in PostgreSQL: the statements that change them.
+"""Zones, slots, couriers and shipments in PostgreSQL: the statements that change them.
 
-Locks are taken in one order everywhere: first holds, then slots by their id. So nobody who has a slot ever waits for a
-hold, and nobody deadlocks.
+Slots are locked by their id, after the holds that want or give back their places: see `services.delivery.holds`.
 """
 
 from collections.abc import Sequence
@@ -10,17 +9,17 @@ from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg import Connection
-from psycopg.rows import class_row, dict_row, kwargs_row, scalar_row
+from psycopg.rows import class_row, dict_row, scalar_row
 
 from mercato.ids import uuid7
 from mercato.postgres import Work
-from services.delivery.domain import CUTOFF, SLOT, Courier, Hold, Hours, SlotClosed, SlotFull, Zone
+from services.delivery.domain import CUTOFF, SLOT, Courier, Hours, Zone
+from services.delivery.holds import HoldStore
 from services.delivery.rows import (
     amount,
     area,
     currency,
     destination_columns,
-    hold_of,
     hours_of,
     shipment_columns,
     shipment_of,
@@ -39,8 +38,6 @@ SLOTS: LiteralString = """
     select s.id, s.zone_id, s.start_time, s.end_time, s.cutoff_time, s.capacity, s.taken, z.delivery_fee, z.currency
     from delivery.slot s join delivery.zone z on z.id = s.zone_id
 """
-
-HOLD: LiteralString = "select id, order_id, slot_id, state, expire_time, version from delivery.hold where id = %s"
 
 SHIPMENTS: LiteralString = """
     select h.id, h.order_id, h.customer_id, h.state, h.courier_id, h.currency, h.cash_due, h.cash_collected,
@@ -97,24 +94,6 @@ FIT_SLOTS: LiteralString = """
     where s.id = f.id
 """
 
-# The claim itself, which waits for another transaction with the same id; what ran out is claimed afresh.
-CLAIM: LiteralString = """
-    insert into delivery.hold as h (id, order_id, slot_id, state, expire_time)
-    values (%(id)s, %(order_id)s, %(slot_id)s, 'HELD', now() + %(hold)s)
-    on conflict (id) do update
-        set state = 'HELD', version = h.version + 1, order_id = excluded.order_id, slot_id = excluded.slot_id,
-            expire_time = excluded.expire_time
-        where h.state = 'EXPIRED'
-    returning id, order_id, slot_id, state, expire_time, version
-"""
-
-# The one conditional update that decides who gets the last place.
-TAKE: LiteralString = """
-    update delivery.slot set taken = taken + 1 where id = %s and taken < capacity and cutoff_time > now()
-"""
-
-OPEN: LiteralString = "select true from delivery.slot where id = %s and cutoff_time > now() and capacity > 0"
-
 GIVE_BACK: LiteralString = """
     update delivery.slot s
     set taken = s.taken - g.places
@@ -126,28 +105,21 @@ GIVE_BACK: LiteralString = """
     where s.id = g.id
 """
 
-LOCK_SLOTS: LiteralString = "select id from delivery.slot where id = any(%s) order by id for update"
-
-BURY_HOLD: LiteralString = """
-    insert into delivery.hold (id, state) values (%s, 'RELEASED') on conflict (id) do nothing
-"""
-
-ADVANCE_HOLD: LiteralString = "update delivery.hold set state = %s, version = %s where id = %s"
-
-# `skip locked`: any number of sweepers, and a confirm or release under way, go past each other. Whoever has the row
-# decides; what it leaves HELD is due at the next sweep.
-EXPIRE: LiteralString = """
-    update delivery.hold h set state = 'EXPIRED', version = h.version + 1
-    from (
-        select id from delivery.hold
-        where state = 'HELD' and expire_time <= now()
-        order by expire_time
+# Slots long past that nobody came to use; those of shipments are part of their history.
+FORGET_SLOTS: LiteralString = """
+    delete from delivery.slot s
+    using (
+        select id from delivery.slot p
+        where end_time < now() - %s and taken = 0
+          and not exists (select from delivery.shipment where slot_id = p.id)
+        order by id
         limit %s
         for update skip locked
-    ) due
-    where h.id = due.id
-    returning h.id, h.order_id, h.slot_id, h.state, h.expire_time, h.version
+    ) old
+    where s.id = old.id
 """
+
+LOCK_SLOTS: LiteralString = "select id from delivery.slot where id = any(%s) order by id for update"
 
 PLAN: LiteralString = """
     insert into delivery.shipment (id, order_id, customer_id, slot_id, state, currency, cash_due)
@@ -243,55 +215,14 @@ class SlotStore:
         values = {"zone_id": zone_id, "starts": list(starts), "capacity": capacity, "now": now, "until": until}
         self._connection.execute(FIT_SLOTS, values)
 
-    def take(self, slot_id: UUID) -> None:
-        """Take a place. SlotClosed, SlotFull."""
-        if self._connection.execute(TAKE, [slot_id]).rowcount:
-            return
-        if self._connection.execute(OPEN, [slot_id]).fetchone():
-            raise SlotFull(slot_id)
-        raise SlotClosed
+    def forget(self, keep: timedelta, most: int) -> int:
+        """Delete unused slots that ended longer ago than that; how many."""
+        return self._connection.execute(FORGET_SLOTS, [keep, most]).rowcount
 
     def give_back(self, slot_ids: Sequence[UUID]) -> None:
         """Give places back, one for each time that a slot is named."""
         self._connection.execute(LOCK_SLOTS, [list(slot_ids)])
         self._connection.execute(GIVE_BACK, [list(slot_ids)])
-
-
-class HoldStore:
-    """Rows of `hold`."""
-
-    def __init__(self, connection: Connection[Any]) -> None:
-        self._connection = connection
-
-    def claim(self, hold_id: UUID, order_id: UUID, slot_id: UUID, hold: timedelta) -> Hold | None:
-        """Write a claim, afresh if it ran out. None if there is one: it is locked then."""
-        values = {"id": hold_id, "order_id": order_id, "slot_id": slot_id, "hold": hold}
-        return self._one(CLAIM, values)
-
-    def find(self, hold_id: UUID) -> Hold | None:
-        """A hold as it is."""
-        return self._one(HOLD, [hold_id])
-
-    def lock(self, hold_id: UUID) -> Hold | None:
-        """A hold that nobody else changes until this transaction ends."""
-        return self._one(HOLD + " for update", [hold_id])
-
-    def bury(self, hold_id: UUID) -> bool:
-        """Leave a tombstone. False if there is a hold by now."""
-        return self._connection.execute(BURY_HOLD, [hold_id]).rowcount == 1
-
-    def advance(self, hold: Hold) -> None:
-        """Write the state and version of a locked hold."""
-        self._connection.execute(ADVANCE_HOLD, [hold.state, hold.version, hold.id])
-
-    def expire(self, most: int) -> list[Hold]:
-        """Let holds run out whose time has come by the database's clock, oldest first."""
-        with self._connection.cursor(row_factory=kwargs_row(hold_of)) as cursor:
-            return cursor.execute(EXPIRE, [most]).fetchall()
-
-    def _one(self, statement: LiteralString, values: Any) -> Hold | None:
-        with self._connection.cursor(row_factory=kwargs_row(hold_of)) as cursor:
-            return cursor.execute(statement, values).fetchone()
 
 
 class ShipmentStore:

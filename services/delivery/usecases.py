@@ -1,16 +1,20 @@
 """What can be done with zones, slots, shipments and couriers. Every method is one transaction and its events."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from mercato.clock import Clock
 from mercato.errors import NotFound
 from mercato.etag import check_etag
+from mercato.group_commit import Turn
 from mercato.money import Money
+from mercato.postgres import retried
 from mercato.rpc import Key
 from services.delivery import messages
-from services.delivery.domain import Courier, Hold, Hours, Quote, SlotQuote, Zone, ZonesOverlap
+from services.delivery.booking import Booking, Wanted
+from services.delivery.domain import Courier, Hold, Hours, Quote, SlotFull, SlotQuote, Zone, ZonesOverlap
 from services.delivery.geometry import Corner, overlap
 from services.delivery.queries import DeliveryQueries
 from services.delivery.shipment import (
@@ -24,6 +28,8 @@ from services.delivery.shipment import (
 from services.delivery.store import DeliveryWork
 
 EXPIRED_AT_ONCE = 500
+FORGOTTEN_AT_ONCE = 1000
+Outcome = Hold | Exception
 Work = Callable[[], DeliveryWork]
 
 
@@ -87,26 +93,53 @@ class Slots:
         self._work = work
         self._hold = hold
 
-    def hold_slot(self, hold_id: UUID, order_id: UUID, slot_id: UUID) -> Hold:
-        """Take a place. Repeating it answers as the first time. SlotFull, SlotClosed, HoldReleased."""
+    def hold_slot(self, wanted: Wanted) -> Hold:
+        """Take a place. Repeating it answers as the first time. SlotFull, SlotClosed, HoldReleased.
+
+        One statement if there is a place at the first look; whatever else there is to say is said to a set of one.
+        """
         with self._work() as work:
-            hold = work.holds.claim(hold_id, order_id, slot_id, self._hold)
-            if hold is None:
-                return _locked(work, hold_id).again()
-            # A refusal undoes the claim: nothing is remembered of it.
-            work.slots.take(slot_id)
-            work.publish(messages.slot_held(hold), str(hold.id), hold.version)
-            return hold
+            if hold := work.holds.hold(wanted, self._hold):
+                _tell_held(work, hold)
+                return hold
+        return _only(retried(lambda: self.hold_together([Turn.of(wanted)])))
+
+    def hold_together(self, turns: Sequence[Turn[Wanted]]) -> list[Outcome]:
+        """The same for holds that came together, in one transaction; what each is told, in their order.
+
+        What found no place looks again, once, if there are holds that ran out and nobody swept.
+        """
+        outcomes = self._serve(turns)
+        refused = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, SlotFull)]
+        if refused and self._expire():
+            for number, outcome in zip(refused, self._serve([turns[each] for each in refused]), strict=True):
+                outcomes[number] = outcome
+        return outcomes
+
+    def _serve(self, turns: Sequence[Turn[Wanted]]) -> list[Outcome]:
+        with self._work() as work:
+            until, earlier = work.holds.look([turn.item.hold_id for turn in turns], self._hold)
+            booking = Booking(work.holds.rooms([turn.item.slot_id for turn in turns]), earlier, until)
+            outcomes: list[Outcome] = [turn.decide(booking.serve) for turn in turns]
+            work.holds.hold_all(booking.held)
+            new = {hold.id: hold for hold in booking.held}
+            for turn in turns:
+                if hold := new.pop(turn.item.hold_id, None):
+                    turn.run(_tell_held, work, hold)
+            return outcomes
 
     def confirm_slot(self, hold_id: UUID) -> Hold:
         """Hold for good. NotFound, HoldReleased, HoldExpired."""
+        return _only(self.confirm_together([Turn.of(hold_id)]))
+
+    def confirm_together(self, turns: Sequence[Turn[UUID]]) -> list[Outcome]:
+        """The same for holds whose confirmations came together, in one transaction."""
         with self._work() as work:
-            hold = _locked(work, hold_id)
-            confirmed = hold.confirm()
-            if confirmed is not hold:
-                work.holds.advance(confirmed)
-                work.publish(messages.slot_confirmed(confirmed), str(hold_id), confirmed.version)
-            return confirmed
+            locked = {each.id: each for each in work.holds.lock_all([turn.item for turn in turns])}
+            now = dict(locked)
+            outcomes: list[Outcome] = [turn.decide(partial(_confirm, work, now)) for turn in turns]
+            work.holds.advance(*(each for each in now.values() if each is not locked[each.id]))
+            return outcomes
 
     def release_slot(self, hold_id: UUID) -> Hold:
         """Give the place back. What is not known yet is refused when it comes."""
@@ -125,13 +158,23 @@ class Slots:
 
     def expire_holds(self) -> bool:
         """Give back the places of some of the holds whose time is over; True if there may be more of them."""
+        return self._expire() == EXPIRED_AT_ONCE
+
+    def _expire(self) -> int:
         with self._work() as work:
-            expired = work.holds.expire(EXPIRED_AT_ONCE)
+            expired = work.holds.expire(EXPIRED_AT_ONCE) if work.holds.due() else []
             if expired:
                 work.slots.give_back([hold.slot_id for hold in expired if hold.slot_id])
             for hold in expired:
                 work.publish(messages.slot_released(hold), str(hold.id), hold.version)
-        return len(expired) == EXPIRED_AT_ONCE
+        return len(expired)
+
+    def forget_slots(self, keep: timedelta) -> bool:
+        """Delete some holds and slots that came to nothing longer ago than that; True if there may be more of them."""
+        with self._work() as work:
+            holds = work.holds.forget(keep, FORGOTTEN_AT_ONCE)
+            slots = work.slots.forget(keep, FORGOTTEN_AT_ONCE)
+        return FORGOTTEN_AT_ONCE in (holds, slots)
 
 
 class Dispatch:
@@ -232,6 +275,26 @@ def _roll(work: DeliveryWork, zone: Zone, hours: Hours, now: datetime) -> None:
     # Nothing beyond the last day that this process knows: around midnight another one may know the next already.
     _, until = zone.day(zone.days_ahead(now)[-1])
     work.slots.fit(zone.id, starts, hours.capacity, now, until)
+
+
+def _tell_held(work: DeliveryWork, hold: Hold) -> None:
+    work.publish(messages.slot_held(hold), str(hold.id), hold.version)
+
+
+def _confirm(work: DeliveryWork, known: dict[UUID, Hold], hold_id: UUID) -> Hold:
+    if not (hold := known.get(hold_id)):
+        raise NotFound(f"there is no hold {hold_id}")
+    confirmed = known[hold_id] = hold.confirm()
+    if confirmed is not hold:
+        work.publish(messages.slot_confirmed(confirmed), str(hold_id), confirmed.version)
+    return confirmed
+
+
+def _only(outcomes: Sequence[Outcome]) -> Hold:
+    [outcome] = outcomes
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 def _locked(work: DeliveryWork, hold_id: UUID) -> Hold:

@@ -14,5 +14,8 @@ def build(config: InventoryConfig, stack: Stack) -> Process:
     inventory = Inventory(lambda: InventoryWork(database, service="inventory"), config.hold)
     return Process(
         servicers=[InventoryServicer(inventory, StockQueries(database), stack.page_tokens)],
-        workers=[every(config.sweep, inventory.expire_reservations)],
+        workers=[
+            every(config.sweep, inventory.expire_reservations),
+            every(config.tidy, lambda: inventory.forget_reservations(config.keep), "forget_reservations"),
+        ],
     )

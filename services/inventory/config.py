@@ -7,8 +7,11 @@ from mercato.config import config, duration, var
 
 @config(prefix="MERCATO_INVENTORY")
 class InventoryConfig:
-    """How long stock is held, and how often it is looked after."""
+    """How long stock is held, how often it is looked after, and when claims on it are forgotten."""
 
     # Longer than a checkout may take (5 minutes) with two more calls: a hold never runs out under a live checkout.
     hold: timedelta = var(default="15m", converter=duration)
     sweep: timedelta = var(default="1s", converter=duration)
+    # For how long what came to nothing is kept. A reservation that is asked for later than that never was released.
+    keep: timedelta = var(default="30d", converter=duration)
+    tidy: timedelta = var(default="10m", converter=duration)

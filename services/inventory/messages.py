@@ -47,6 +47,11 @@ def reservation_to_pb(reservation: Reservation) -> pb.Reservation:
     )
 
 
+def outcome_to_pb(outcome: Reservation | Exception) -> pb.Reservation | Exception:
+    """What somebody is told: a reservation, or why not."""
+    return outcome if isinstance(outcome, Exception) else reservation_to_pb(outcome)
+
+
 def stock_to_pb(stock: Stock) -> pb.Stock:
     levels = [
         pb.StockLevel(

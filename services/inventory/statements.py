@@ -147,6 +147,19 @@ EXPIRE: LiteralString = """
     returning r.id, r.order_id, r.warehouse_id, r.state, r.skus, r.quantities, r.expire_time, r.version
 """
 
+# Nobody asks for those any more: claims on goods that were sold are CONSUMED, and stay.
+FORGET: LiteralString = """
+    delete from inventory.reservation r
+    using (
+        select id from inventory.reservation
+        where state in ('RELEASED', 'EXPIRED') and create_time < now() - %s
+        order by create_time
+        limit %s
+        for update skip locked
+    ) old
+    where r.id = old.id
+"""
+
 # Rows must be there before they can be locked; two who bring the first goods of a SKU meet here.
 # Goods that come in need no look before: they are added, whoever else adds at the same moment, and a SKU that was never
 # there begins. The sequence leaves room for BackInStock.

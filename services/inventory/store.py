@@ -32,6 +32,7 @@ from services.inventory.statements import (
     DUE,
     EXPIRE,
     FIND,
+    FORGET,
     HOLD,
     LEVELS,
     LOCK,
@@ -130,6 +131,10 @@ class ReservationStore:
     def expire(self, most: int) -> list[Reservation]:
         """Let held reservations run out whose time has come by the database's clock, oldest first."""
         return [reservation_of(row) for row in _rows(self._connection, EXPIRE, [most])]
+
+    def forget(self, keep: timedelta, most: int) -> int:
+        """Delete reservations that came to nothing longer ago than that; how many."""
+        return self._connection.execute(FORGET, [keep, most]).rowcount
 
 
 class StockStore:

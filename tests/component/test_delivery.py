@@ -8,10 +8,12 @@ from functools import partial
 from itertools import count
 from random import Random
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
 from google.type import latlng_pb2
+from psycopg.errors import CheckViolation
 
 from mercato.api.delivery.v1 import delivery_pb2 as pb
 from mercato.api.delivery.v1.delivery_pb2_grpc import DeliveryServiceStub
@@ -29,6 +31,7 @@ from mercato.errors import (
     Unauthenticated,
     Unavailable,
 )
+from mercato.group_commit import Turn
 from mercato.ids import uuid7
 from mercato.money import Money
 from mercato.pagination import PageTokens
@@ -36,12 +39,15 @@ from mercato.postgres import Database
 from mercato.rpc import Principal
 from mercato.testing import FixedClock, Served, a_customer, all_at_once, at_once, serve, staff
 from mercato.wire import money_to_pb
+from services.delivery.booking import Wanted
 from services.delivery.consumers import follow_users
 from services.delivery.domain import (
     AddressNotServed,
     BelowMinimum,
+    Hold,
     HoldExpired,
     HoldReleased,
+    HoldState,
     SlotClosed,
     SlotFull,
     UnknownZone,
@@ -202,6 +208,10 @@ class Town:
         with self.database.transaction() as connection:
             connection.execute(statement, values)
 
+    def present(self, statement: Any, *ids: str) -> set[str]:
+        with self.database.reading() as connection:
+            return {str(row[0]) for row in connection.execute(statement, [[UUID(each) for each in ids]])}
+
     def close(self, slot_id: str) -> None:
         """Let the slot's cut-off pass."""
         self.change("update delivery.slot set cutoff_time = now() - interval '1 second' where id = %s", slot_id)
@@ -210,6 +220,14 @@ class Town:
         """Let the hold's time pass, and sweep."""
         self.change("update delivery.hold set expire_time = now() where id = %s", hold_id)
         self.slots.expire_holds()
+
+
+PUT_BACK = """
+    update delivery.slot
+    set start_time = start_time - interval '50 days', end_time = end_time - interval '50 days',
+        cutoff_time = cutoff_time - interval '50 days'
+    where id = %s
+"""
 
 
 def _id() -> str:
@@ -612,6 +630,76 @@ def test_whatever_happens_at_once_the_places_taken_are_those_that_are_held(town:
             [[slot.id for slot in slots]],
         ).fetchall()
     assert counted == [(True,), (True,)]
+
+
+def test_places_asked_for_together_go_to_whoever_asked_first(town: Town) -> None:
+    slot, closed = town.a_slot(slot_capacity=2), town.a_slot()
+    town.close(closed.id)
+    mine, gone = _id(), _id()
+    town.release(gone)
+    asked = [(slot.id, mine), (closed.id, _id()), (slot.id, mine), (slot.id, gone), (slot.id, _id()), (slot.id, _id())]
+    wanted = [Wanted(UUID(hold_id), uuid7(), UUID(slot_id)) for slot_id, hold_id in asked]
+    told = town.slots.hold_together([Turn.of(each) for each in wanted])
+    shown = [each.state if isinstance(each, Hold) else type(each) for each in told]
+    assert shown == [HoldState.HELD, SlotClosed, HoldState.HELD, HoldReleased, HoldState.HELD, SlotFull]
+    assert town.told(mine) == ["SlotHeld"]
+    assert town.slot(slot).available == 0
+
+
+def test_a_place_whose_hold_ran_out_is_given_away_though_nobody_swept(town: Town) -> None:
+    slot = town.a_slot(slot_capacity=1)
+    gone = town.hold(slot.id)
+    town.change("update delivery.hold set expire_time = now() where id = %s", gone.id)
+    assert town.hold(slot.id).state == pb.SlotHold.HELD
+    assert town.told(gone.id) == ["SlotHeld", "SlotReleased"]
+
+
+def test_what_ran_out_is_held_afresh_in_company_too(town: Town) -> None:
+    slot = town.a_slot(slot_capacity=3)
+    gone = town.hold(slot.id)
+    town.run_out(gone.id)
+    wanted = [Wanted(UUID(gone.id), uuid7(), UUID(slot.id)), Wanted(uuid7(), uuid7(), UUID(slot.id))]
+    told = town.slots.hold_together([Turn.of(each) for each in wanted])
+    assert [each.version for each in told if isinstance(each, Hold)] == [3, 1]
+    assert town.slot(slot).available == 1
+    assert town.told(gone.id) == ["SlotHeld", "SlotReleased", "SlotHeld"]
+
+
+def test_confirmations_that_came_together_are_each_told_their_own(town: Town) -> None:
+    slot = town.a_slot(slot_capacity=9)
+    held, released = town.hold(slot.id), town.hold(slot.id)
+    town.release(released.id)
+    ids = [UUID(held.id), UUID(released.id), uuid7(), UUID(held.id)]
+    told = town.slots.confirm_together([Turn.of(each) for each in ids])
+    shown = [each.state if isinstance(each, Hold) else type(each) for each in told]
+    assert shown == [HoldState.CONFIRMED, HoldReleased, NotFound, HoldState.CONFIRMED]
+    assert town.told(held.id) == ["SlotHeld", "SlotConfirmed"]
+
+
+def test_no_statement_can_overbook_a_slot_whatever_the_code_thinks(town: Town) -> None:
+    slot = town.a_slot(slot_capacity=1)
+    for change in ("taken = 2", "taken = -1", "capacity = -1"):
+        with pytest.raises(CheckViolation):
+            town.change(f"update delivery.slot set {change} where id = %s".encode(), slot.id)
+
+
+def test_holds_and_slots_long_past_are_forgotten_but_for_those_that_were_used(town: Town) -> None:
+    unused, used, ahead = (town.a_slot() for _ in range(3))
+    plan = town.plan_of(used)
+    town.order.CreateShipment(plan)
+    tombstone, gone = _id(), town.hold(unused.id).id
+    town.release(tombstone)
+    town.release(gone)
+    for slot in (unused, used):
+        town.change(PUT_BACK, slot.id)
+    for hold_id in (tombstone, gone, plan.hold_id):
+        town.change("update delivery.hold set create_time = now() - interval '40 days' where id = %s", hold_id)
+    recent = _id()
+    town.release(recent)
+    town.slots.forget_slots(timedelta(days=30))
+    holds, slots = (tombstone, gone, recent, plan.hold_id), (unused.id, used.id, ahead.id)
+    assert town.present("select id from delivery.hold where id = any(%s)", *holds) == {recent, plan.hold_id}
+    assert town.present("select id from delivery.slot where id = any(%s)", *slots) == {used.id, ahead.id}
 
 
 def test_sweepers_do_not_get_in_each_others_way(town: Town) -> None:

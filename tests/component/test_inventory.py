@@ -476,7 +476,7 @@ def test_the_process_sweeps_what_ran_out(shop: Shop, fresh_database: FreshDataba
     )
     stack = Stack(settings)
     try:
-        [sweeper] = build(load(InventoryConfig, {}), stack).workers
+        [sweeper, _] = build(load(InventoryConfig, {}), stack).workers
         sweeper.run_once(stack.clock.now())
     finally:
         stack.close()

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -335,3 +336,33 @@ def test_release_overtakes_in_a_crowd_and_nothing_stays_held_f10(world: World) -
 def test_levels_of_a_place_that_was_never_stocked_are_nobodys(world: World) -> None:
     assert crowd(world.inventory.reserve_stock, [basket(ghost=1) for _ in range(8)]) == [OutOfStock] * 8
     assert Place("ghost", "north") not in world.books.levels()
+
+
+# Long past
+
+
+def test_claims_that_came_to_nothing_are_forgotten_and_sold_ones_are_not(
+    world: World, fresh_database: FreshDatabase
+) -> None:
+    world.receive(milk=9)
+    tombstone, released, expired, sold, held = (basket(milk=1) for _ in range(5))
+    world.inventory.release_reservation(tombstone.reservation_id)
+    world.fleeting.reserve_stock(expired)
+    world.inventory.expire_reservations()
+    for each in (released, sold, held):
+        world.inventory.reserve_stock(each)
+    world.inventory.release_reservation(released.reservation_id)
+    world.inventory.commit_reservation(sold.reservation_id)
+    world.inventory.consume_reservation(sold.reservation_id, [Claim("milk", 1)])
+    kept = timedelta(days=30)
+    assert world.inventory.forget_reservations(kept) is False
+    assert len(_reservations(fresh_database)) == 5
+    with psycopg.connect(fresh_database.url) as connection:
+        connection.execute("update inventory.reservation set create_time = now() - interval '31 days'")
+    world.inventory.forget_reservations(kept)
+    assert _reservations(fresh_database) == {sold.reservation_id, held.reservation_id}
+
+
+def _reservations(database: FreshDatabase) -> set[UUID]:
+    with psycopg.connect(database.url) as connection:
+        return {row[0] for row in connection.execute("select id from inventory.reservation")}
