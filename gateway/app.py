@@ -84,21 +84,23 @@ async def gateway(
         history = next((each for each in found if each.name == HISTORY), None)
         pace = Pace(beat=config.heartbeat.total_seconds(), look=config.look.total_seconds())
         health, live = Health(), OrderEvents(mesh, wakeups or Wakeups(), history, pace)
-        routes = _routes(mesh, health, live, found)
+        routes = _routes(mesh, health, live, files, found)
         lines = AccessLog()
         closing.callback(lines.flush)
         edge = Edge(_manners(Dispatcher(routes), config), limits)
         yield Gateway(HotPath(edge, replies, lines, config.gzip_from), health, live)
 
 
-def _routes(mesh: Mesh, health: Health, live: OrderEvents, found: Sequence[Operation]) -> Router[Handler]:
+def _routes(
+    mesh: Mesh, health: Health, live: OrderEvents, files: Sequence[FileDescriptor], found: Sequence[Operation]
+) -> Router[Handler]:
     """Every address: those of the contracts, and the gateway's own."""
     router: Router[Handler] = Router()
     for operation in found:
         for binding in operation.bindings:
             router.add(binding.method, binding.template, Endpoint(operation, binding, mesh))
     webhooks = Webhooks(mesh)
-    pages = Pages(found, comments(), {**live.paths(), **webhooks.paths()})
+    pages = Pages(files, found, comments(), {**live.paths(), **webhooks.paths()})
     for path, page in {**health.routes(), **live.routes(), **pages.routes()}.items():
         router.add("GET", Template.parse(path), page)
     for path, handler in webhooks.routes().items():

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import swagger_ui_bundle  # type: ignore[import-untyped]  # ships no types
+from google.protobuf.descriptor import FileDescriptor
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
+from gateway import accesstable, asyncapi
 from gateway.calls import Visit
 from gateway.comments import reasons_in
 from gateway.contract import Operation
@@ -38,9 +40,15 @@ class Pages:
     """The gateway's own pages."""
 
     def __init__(
-        self, operations: Sequence[Operation], comments: Mapping[str, str], further: Mapping[str, Any]
+        self,
+        files: Sequence[FileDescriptor],
+        operations: Sequence[Operation],
+        comments: Mapping[str, str],
+        further: Mapping[str, Any],
     ) -> None:
         self._document = dumps(document(operations, comments, further))
+        self._events = dumps(asyncapi.document(files, comments))
+        self._access = accesstable.table(operations)
         self._reasons = {kebab(reason): reason for reason in KNOWN}
         self._named_by: dict[str, list[str]] = {}
         for operation in operations:
@@ -53,7 +61,9 @@ class Pages:
         return {
             "/": self.front,
             "/openapi.json": self.openapi,
+            "/asyncapi.json": self.asyncapi,
             "/docs": self.docs,
+            "/docs/access": self.access,
             "/docs/{name}": self.asset,
             "/docs/problems": self.problems,
             "/docs/problems/{reason}": self.problem,
@@ -67,6 +77,18 @@ class Pages:
     async def openapi(self, _request: Request, _variables: Mapping[str, str], _visit: Visit) -> Response:
         """The OpenAPI document."""
         return Response(self._document, headers={"Cache-Control": "no-cache"}, media_type="application/json")
+
+    async def asyncapi(self, _request: Request, _variables: Mapping[str, str], _visit: Visit) -> Response:
+        """The AsyncAPI document of the events."""
+        return Response(self._events, headers={"Cache-Control": "no-cache"}, media_type="application/json")
+
+    async def access(self, _request: Request, _variables: Mapping[str, str], _visit: Visit) -> Response:
+        """Who may do what."""
+        about = (
+            "<p>As the contracts say it, enforced by the gateway and by each service. <em>own</em>: on what is the "
+            "caller's; another's is answered like a missing one.</p>"
+        )
+        return _page("Access", f"<h1>Who may do what</h1>\n{about}\n<div class=wide>{self._access}</div>")
 
     async def docs(self, _request: Request, _variables: Mapping[str, str], _visit: Visit) -> Response:
         """The document, to read and to try out."""

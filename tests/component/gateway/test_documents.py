@@ -1,5 +1,6 @@
 """The documents: valid, complete and true."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -30,7 +31,7 @@ def test_every_rest_form_of_the_contracts_is_in_it(document: dict[str, Any]) -> 
         for binding in operation.bindings
     }
     found = {(method, path) for path, item in document["paths"].items() for method in item}
-    assert found == wanted | {("get", "/v1/orders/{id}/events")}
+    assert found == wanted | {("get", "/v1/orders/{id}/events"), ("post", "/webhooks/{provider}")}
 
 
 def test_every_operation_and_field_is_described(document: dict[str, Any]) -> None:
@@ -73,7 +74,7 @@ def test_the_api_docs_are_served_from_here(client: httpx.Client, path: str) -> N
 def test_the_front_page_says_where_to_go(client: httpx.Client) -> None:
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")
-    for address in ("/docs", "/openapi.json", "/docs/problems"):
+    for address in ("/docs", "/openapi.json", "/asyncapi.json", "/docs/access", "/docs/problems"):
         assert f'href="{address}"' in page.text
         assert client.get(address).status_code == 200
 
@@ -90,3 +91,47 @@ def test_an_unknown_reason_has_none(client: httpx.Client) -> None:
 
 def test_a_host_is_shown_as_text(mesh: Mesh, client: httpx.Client) -> None:
     assert "<script>" not in client.get("/", headers={"Host": "<script>"}).text
+
+
+@pytest.fixture(scope="module")
+def told(_shared: Any) -> dict[str, Any]:
+    found: dict[str, Any] = _shared.client.get("/asyncapi.json").json()
+    return found
+
+
+def test_every_reference_of_the_events_document_leads_somewhere(told: dict[str, Any]) -> None:
+    def references(part: Any) -> Iterator[str]:
+        if isinstance(part, dict):
+            yield from ([part["$ref"]] if "$ref" in part else ())
+            part = list(part.values())
+        if isinstance(part, list):
+            for each in part:
+                yield from references(each)
+
+    found = set(references(told))
+    assert found
+    for reference in found:
+        target: Any = told
+        for step in reference.removeprefix("#/").split("/"):
+            target = target[step]
+
+
+def test_every_public_event_is_in_the_events_document(told: dict[str, Any]) -> None:
+    assert told["asyncapi"] == "3.0.0"
+    order = told["channels"]["order"]
+    assert order["address"] == "mercato.order.v1"
+    assert {"OrderPlaced", "OrderConfirmed", "OrderReturnRefused"} <= order["messages"].keys()
+    assert told["channels"].keys() == {"product", "inventory", "order", "payment", "delivery", "user"}
+    assert {"StockLow", "PriceChanged", "ShipmentFailed", "RolesChanged"} <= told["components"]["messages"].keys()
+    assert "VariantFact" not in told["components"]["messages"]
+
+
+def test_the_access_table_says_what_the_policies_say(client: httpx.Client) -> None:
+    page = client.get("/docs/access").text
+    for operation in operations(published()):
+        assert operation.name in page
+    row = page.split("RefundPayment</small></td>")[1].split("</tr>")[0]
+    cells = [cell.removeprefix("<td>") for cell in row.split("</td>") if cell]
+    nobody, guest, customer, support, catalog, warehouse, courier, finance, admin = cells
+    assert finance == "all"
+    assert {nobody, guest, customer, support, catalog, warehouse, courier, admin} == {"no"}

@@ -1,0 +1,36 @@
+"""The table of who may do what, from the policies of the contracts."""
+
+from collections.abc import Sequence
+from html import escape
+
+from gateway.contract import Operation
+from gateway.openapi import public_path
+from mercato.policy import Policy
+
+ROLES = ("guest", "customer", "support", "catalog", "warehouse", "courier", "finance", "admin")
+ALL, OWN, NO = "all", "own", "no"
+
+
+def may(policy: Policy, role: str) -> str:
+    """What somebody with one role may do by a policy: on all resources, on their own, or nothing."""
+    if policy.anyone or role in policy.roles:
+        return ALL
+    if policy.own_roles is None:
+        return NO
+    owns = role in policy.own_roles if policy.own_roles else role != "guest"
+    return OWN if owns else NO
+
+
+def table(operations: Sequence[Operation]) -> str:
+    """The table as HTML, a row for each operation."""
+    head = "".join(f"<th>{role}</th>" for role in ("nobody", *ROLES))
+    rows = "".join(map(_row, operations))
+    return f"<table><thead><tr><th>operation</th>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _row(operation: Operation) -> str:
+    binding = operation.bindings[0]
+    address = f"{binding.method} {public_path(binding.template)}"
+    cells = [ALL if operation.policy.anyone else NO, *(may(operation.policy, role) for role in ROLES)]
+    name = f"<code>{escape(address)}</code><br><small>{operation.name}</small>"
+    return f"<tr><td>{name}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
