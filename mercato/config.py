@@ -153,6 +153,8 @@ class Settings:
     metrics_address: str = var(default="")
     threads: int = var(default=16, converter=int)
     maximum_calls: int = var(default=64, converter=int)
+    together: bool = var(default="on", converter=boolean)
+    """Whether calls that may travel together do; else each goes alone."""
     grace: timedelta = var(default="20s", converter=duration)
     leave_first: timedelta = var(default="200ms", converter=duration)
 

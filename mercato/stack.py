@@ -98,7 +98,7 @@ class Stack:
 
     @cached_property
     def _channels(self) -> Channels:
-        channels = Channels(self.signer, self.settings.targets)
+        channels = Channels(self.signer, self.settings.targets, together=self.settings.together)
         self.closing(channels.close)
         return channels
 

@@ -41,7 +41,8 @@ service {
   name: "ProbeService"
   method { name: "Read" MESSAGES options {
     idempotency_level: NO_SIDE_EFFECTS
-    [google.api.http] { get: "/v1/read" } [mercato.api.policy.v1.policy] { access { anyone: true } } } }
+    [google.api.http] { get: "/v1/read" }
+    [mercato.api.policy.v1.policy] { access { anyone: true } together: true } } }
   method { name: "Count" MESSAGES options {
     [google.api.http] { get: "/v1/count" } [mercato.api.policy.v1.policy] { access { roles: WAREHOUSE } } } }
   method { name: "Pay" MESSAGES options {
@@ -49,14 +50,14 @@ service {
     [mercato.api.policy.v1.policy] { access { roles: FINANCE } } } }
   method { name: "Mine" MESSAGES options {
     [google.api.http] { get: "/v1/mine" }
-    [mercato.api.policy.v1.policy] { access { roles: SUPPORT own { fields: "user_id" } } } } }
+    [mercato.api.policy.v1.policy] { access { roles: SUPPORT own { fields: "user_id" } } together: true } } }
   method { name: "Make" MESSAGES options {
     [google.api.http] { post: "/v1/make" body: "*" }
     [mercato.api.policy.v1.policy] {
       access { own { roles: GUEST roles: CUSTOMER } } callers: ORDER
-      idempotent_by: "request_id" key_required: true } } }
+      idempotent_by: "request_id" key_required: true together: true } } }
   method { name: "Step" MESSAGES options {
-    [mercato.api.policy.v1.policy] { callers: ORDER idempotent_by: "text" } } }
+    [mercato.api.policy.v1.policy] { callers: ORDER idempotent_by: "text" together: true } } }
   method { name: "Once" MESSAGES options {
     [mercato.api.policy.v1.policy] { callers: ORDER } } }
   method { name: "Pour" MESSAGES

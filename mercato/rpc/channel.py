@@ -9,6 +9,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -19,8 +20,9 @@ from mercato.auth import Signer
 from mercato.errors import DeadlineExceeded
 from mercato.failpoint import failpoint
 from mercato.rpc import status
-from mercato.rpc.call import Principal, current_call
+from mercato.rpc.call import NOBODY, Principal, current_call
 from mercato.rpc.contract import Method, methods_of, owner_of
+from mercato.rpc.travel import Travel
 
 S = TypeVar("S")
 HOP = 0.02  # seconds kept back, so that we can still answer when the callee could not
@@ -82,9 +84,12 @@ def metadata_for(signer: Signer, audience: str, principal: Principal) -> list[tu
 class Channels:
     """The channels of a process, opened when first used."""
 
-    def __init__(self, signer: Signer, targets: Mapping[str, str]) -> None:
+    def __init__(self, signer: Signer, targets: Mapping[str, str], *, together: bool = True) -> None:
+        """Without `together`, every call goes alone, whatever its policy says."""
         self._signer = signer
         self._targets = targets
+        self._together = together
+        self._travels: dict[tuple[str, str], Travel] = {}
         self._open: dict[tuple[str, str], grpc.Channel] = {}
         self._lock = threading.Lock()
 
@@ -97,8 +102,21 @@ class Channels:
         callee = callee or owner_of(service)
         channel = self._channel(service, callee)
         caller = _Caller(self._signer, callee, principal)
+        rpcs = {
+            each.name: Rpc(channel, each, caller, self._travel(channel, each, callee)) for each in methods_of(service)
+        }
         # It has the attributes of the generated class, which checkers know; that class itself would raise RpcErrors.
-        return cast("S", Stub(channel, service, caller))
+        return cast("S", SimpleNamespace(**rpcs))
+
+    def _travel(self, channel: grpc.Channel, method: Method, callee: str) -> Travel | None:
+        """The lane of an rpc, which all stubs share; None if its calls go alone."""
+        if not (self._together and method.policy.together):
+            return None
+        key = method.path, callee
+        with self._lock:
+            if key not in self._travels:
+                self._travels[key] = Travel(channel, method, _Caller(self._signer, callee, NOBODY).metadata)
+            return self._travels[key]
 
     def _channel(self, service: ServiceDescriptor, callee: str) -> grpc.Channel:
         key = service.full_name, callee
@@ -122,14 +140,6 @@ def _contract_of(cls: Any) -> ServiceDescriptor:
     return service
 
 
-class Stub:
-    """The rpcs of a service, as attributes."""
-
-    def __init__(self, channel: grpc.Channel, service: ServiceDescriptor, caller: "_Caller") -> None:
-        for method in methods_of(service):
-            setattr(self, method.name, Rpc(channel, method, caller))
-
-
 class _Caller:
     """Who calls whom, for whom."""
 
@@ -146,11 +156,12 @@ class _Caller:
 class Rpc:
     """One rpc, called like a function."""
 
-    def __init__(self, channel: grpc.Channel, method: Method, caller: _Caller) -> None:
+    def __init__(self, channel: grpc.Channel, method: Method, caller: _Caller, travel: Travel | None) -> None:
         make: Any = channel.stream_unary if method.streams_in else channel.unary_unary
         self._call = make(method.path, lambda message: message.SerializeToString(), method.response.FromString)
         self._method = method
         self._caller = caller
+        self._send = travel or self._alone
         self._before = f"call.{method.name}.before"
         self._after = f"call.{method.name}.after"
 
@@ -158,12 +169,15 @@ class Rpc:
         """The reply. Raises the error that the callee raised, or Unavailable, or DeadlineExceeded."""
         failpoint(self._before)
         timeout = _time_left(None if self._method.streams_in else CAP, timeout)
-        try:
-            reply = self._call(self._repeatable(request), timeout=timeout, metadata=self._caller.metadata())
-        except grpc.RpcError as failed:
-            raise status.error_of_call(failed) from failed
+        reply = self._send(self._repeatable(request), timeout, self._caller.metadata())
         failpoint(self._after)
         return reply
+
+    def _alone(self, request: Any, timeout: float | None, metadata: list[tuple[str, str]]) -> Any:
+        try:
+            return self._call(request, timeout=timeout, metadata=metadata)
+        except grpc.RpcError as failed:
+            raise status.error_of_call(failed) from failed
 
     def _repeatable(self, request: Any) -> Any:
         # The channel may send it twice: without a key of the caller's own, each call gets one.

@@ -1,42 +1,33 @@
 """The wrapper around every servicer: nothing reaches a handler but what its contract allows.
 
 It wraps the servicer *object*, not the server, so that tests drive exactly what production runs. One call goes
-deadline → token → policy → validation → ownership → handler; whatever is raised becomes a status.
+deadline → token → policy → validation → ownership → handler; whatever is raised becomes a status. Calls that came
+together go the same way, each in a context of its own, and may meet in the handler's set form.
 """
 
-import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import Context, copy_context
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
 
 from mercato import log
 from mercato.auth import Verifier
-from mercato.errors import (
-    Cancelled,
-    DeadlineExceeded,
-    IdempotencyKeyRequired,
-    Internal,
-    MercatoError,
-    NotFound,
-    Unauthenticated,
-)
+from mercato.errors import Cancelled, DeadlineExceeded, Internal, MercatoError, Unavailable, category, revive
 from mercato.failpoint import UseCase
-from mercato.policy import FOR_USERS, decide
+from mercato.policy import decide
 from mercato.rpc import status
-from mercato.rpc.call import Call, Key, calling, consistency_token, read_consistency
+from mercato.rpc.admission import all_valid, bearer, end_of, key_of, own, travelled
+from mercato.rpc.call import Call, begin, calling, consistency_token, read_consistency
 from mercato.rpc.contract import Method, Servicer, Unservable, methods_of
+from mercato.rpc.set_form import Item, SetForm
 from mercato.rpc.validation import validate
 from mercato.telemetry import Counter, Gauge, Histogram
 
-DEFAULT_DEADLINE = 5.0
-LONGEST_DEADLINE = 30.0
-LONGEST_STREAM = 600.0
-_NEVER = 366 * 86_400.0  # gRPC's word for no deadline is one some centuries away
 REPLAYED, CONSISTENCY, REQUEST_ID = "mercato-replayed", "mercato-consistency", "x-request-id"
 
 CALLS = Counter("mercato_rpc_calls", "Calls answered.", ("rpc", "code"))
@@ -51,15 +42,15 @@ class Traffic:
         self.under_way = 0
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """Count a call for as long as the block lasts."""
+    def of(self, calls: int) -> Iterator[None]:
+        """Count calls for as long as the block lasts."""
         with self._idle:
-            self.under_way += 1
+            self.under_way += calls
         try:
             yield
         finally:
             with self._idle:
-                self.under_way -= 1
+                self.under_way -= calls
                 if not self.under_way:
                     self._idle.notify_all()
 
@@ -73,14 +64,63 @@ TRAFFIC = Traffic()
 Gauge("mercato_rpc_in_flight", "Calls under way.", read=lambda: TRAFFIC.under_way)
 
 
+@dataclass(slots=True)
+class Arrival:
+    """A call as it comes in. Its caller waits until `ends`, by the monotonic clock; None if that was not said."""
+
+    request: Any
+    metadata: Mapping[str, Any]
+    ends: float | None
+
+
+@dataclass(slots=True)
+class Visit:
+    """A call behind the door, and what came of it."""
+
+    call: Call
+    request: Any
+    context: Context
+    began: float
+    reply: Any = None
+    error: MercatoError | None = None
+
+    def settle(self, outcome: Any) -> None:
+        """Note what came of it: a reply, or what was raised."""
+        if isinstance(outcome, MercatoError):
+            self.error = outcome
+        elif isinstance(outcome, Exception):
+            self.error = Internal()
+            self.error.__cause__ = outcome
+        else:
+            self.reply = outcome
+
+    @property
+    def trailers(self) -> tuple[tuple[str, Any], ...]:
+        """What travels back beside the reply or the status."""
+        call = self.call
+        trailers: list[tuple[str, Any]] = [(REQUEST_ID, call.request_id)]
+        if call.replayed:
+            trailers.append((REPLAYED, "true"))
+        if call.written:
+            trailers.append((CONSISTENCY, consistency_token(call.written)))
+        if self.error:
+            trailers.extend(status.trailers_of(self.error))
+        return tuple(trailers)
+
+
 class Enforced:
     """A servicer behind its contract: an attribute for each rpc."""
 
     def __init__(self, servicer: Servicer, verifier: Verifier, traffic: Traffic = TRAFFIC) -> None:
         self.contract = servicer.contract
+        self.verifier = verifier
+        sets = dict(getattr(servicer, "together", {}))
         self.doors = tuple(
-            Door(each, _handler(servicer, each), verifier, traffic) for each in methods_of(self.contract)
+            Door(each, _handler(servicer, each), verifier, traffic, _set_form(sets, each))
+            for each in methods_of(self.contract)
         )
+        if sets:
+            raise Unservable(f"{type(servicer).__name__} has set forms of rpcs that do not travel together: {sets}")
         for door in self.doors:
             setattr(self, door.method.name, door)
 
@@ -97,13 +137,23 @@ def _handler(servicer: Servicer, method: Method) -> Callable[[Any, Any], Any]:
     return handler
 
 
+def _set_form(sets: dict[str, SetForm], method: Method) -> SetForm | None:
+    return sets.pop(method.name, None) if method.policy.together else None
+
+
 class Door:
     """The way to one handler."""
 
     def __init__(
-        self, method: Method, handler: Callable[[Any, Any], Any], verifier: Verifier, traffic: Traffic
+        self,
+        method: Method,
+        handler: Callable[[Any, Any], Any],
+        verifier: Verifier,
+        traffic: Traffic,
+        set_form: SetForm | None = None,
     ) -> None:
         self.method = method
+        self.set_form = set_form
         self._use_case = method.use_case
         self._handler = handler
         self._verifier = verifier
@@ -112,49 +162,102 @@ class Door:
 
     def __call__(self, request: Any, context: Any) -> Any:
         """Answer a call, or abort it."""
-        started = time.perf_counter()
-        metadata = dict(context.invocation_metadata())
-        call = Call(rpc=self.method.label, request_id=log.request_id(metadata.get(REQUEST_ID)))
-        with self._traffic.one(), calling(call), UseCase(self._use_case), log.bound(**_travelled(metadata, call)):
-            try:
-                self._admit(call, metadata, context)
-                reply, error = self._answer(call, request, context), None
-            except MercatoError as raised:
-                reply, error = None, self._told(raised, call)
-            except Exception as defect:  # noqa: BLE001  the boundary: whatever it is, the caller gets a status
-                reply, error = None, self._told(_named(defect, context), call)
-            self._account(call, error, time.perf_counter() - started)
-            context.set_trailing_metadata(_trailers(call, error))
-            if error:
-                context.abort(status.code_of(error), status.text_of(error))
-        return reply
+        remaining = context.time_remaining()
+        ends = None if remaining is None else time.monotonic() + remaining
+        visit = self.answer(Arrival(request, dict(context.invocation_metadata()), ends), context)
+        context.set_trailing_metadata(visit.trailers)
+        if visit.error:
+            context.abort(status.code_of(visit.error), status.text_of(visit.error))
+        return visit.reply
 
-    def _admit(self, call: Call, metadata: Mapping[str, Any], context: Any) -> None:
-        longest = LONGEST_STREAM if self.method.streams_in else LONGEST_DEADLINE
-        call.ends = time.monotonic() + _time_for(context.time_remaining(), longest)
-        if wanted := metadata.get("x-consistency"):
+    def answer(self, arrival: Arrival, context: Any = None) -> Visit:
+        """What comes of one call. Without a context, it came together with others."""
+        with self._traffic.of(1):
+            visit = _visit(self.method, arrival)
+            visit.context.run(self._all, visit, arrival, context)
+            return visit
+
+    def _all(self, visit: Visit, arrival: Arrival, context: Any) -> None:
+        self._enter(visit, arrival)
+        if not visit.error:
+            self._handle(visit, context)
+        self._account(visit)
+
+    def answer_all(self, arrivals: Sequence[Arrival]) -> list[Visit]:
+        """What comes of calls that came together, by the set form."""
+        with self._traffic.of(len(arrivals)):
+            visits = [_visit(self.method, each) for each in arrivals]
+            for visit, arrival in zip(visits, arrivals, strict=True):
+                visit.context.run(self._enter, visit, arrival)
+            self._handle_all([visit for visit in visits if not visit.error])
+            for visit in visits:
+                visit.context.run(self._account, visit)
+            return visits
+
+    def _enter(self, visit: Visit, arrival: Arrival) -> None:
+        """Let a call in, in its own context, which it fills."""
+        call = visit.call
+        begin(call)
+        UseCase(self._use_case).__enter__()
+        log.bind(**travelled(arrival.metadata, call))
+        try:
+            self._admit(call, arrival)
+            if not self.method.streams_in:
+                validate(visit.request)
+                own(self.method, call, visit.request)
+                call.key = key_of(self.method, call, visit.request)
+        except Exception as refusal:  # noqa: BLE001  the boundary: whatever it is, the caller gets a status
+            visit.settle(refusal)
+
+    def _admit(self, call: Call, arrival: Arrival) -> None:
+        call.ends = end_of(self.method, arrival.ends)
+        if wanted := arrival.metadata.get("x-consistency"):
             call.consistency = read_consistency(wanted)
-        verified = self._verifier.verify(_bearer(metadata))
+        verified = self._verifier.verify(bearer(arrival.metadata))
         call.principal, call.service = verified.principal, verified.service
         call.only_of = decide(self.method.policy, call.principal, call.service)
         call.private = not self.method.policy.anyone
 
-    def _answer(self, call: Call, request: Any, context: Any) -> Any:
-        if self.method.streams_in:
-            return self._handler(_valid(request), context)
-        validate(request)
-        _own(self.method, call, request)
-        call.key = _key(self.method, call, request)
-        return self._handler(request, context)
+    def _handle(self, visit: Visit, context: Any) -> None:
+        request = all_valid(visit.request) if self.method.streams_in else visit.request
+        try:
+            visit.settle(self._handler(request, context))
+        except grpc.RpcError as broken:
+            # A stream whose sender went away.
+            visit.settle(broken if context is None or context.is_active() else Cancelled())
+        except Exception as raised:  # noqa: BLE001  the boundary
+            visit.settle(raised)
 
-    def _told(self, error: MercatoError, call: Call) -> MercatoError:
-        if not isinstance(error, Internal):
-            return error
-        # What broke is for us alone: the caller gets the request id, by which the log has the rest.
-        self._log.error("rpc.defect", rpc=call.rpc, exc_info=error.__cause__ or error)
-        return Internal("internal error", request_id=call.request_id)
+    def _handle_all(self, visits: Sequence[Visit]) -> None:
+        outcomes = self._as_set([Item(each.request, each.call, each.context) for each in visits])
+        for number, visit in enumerate(visits):
+            if outcomes is None:
+                visit.context.run(self._handle, visit, None)
+            else:
+                visit.settle(outcomes[number])
 
-    def _account(self, call: Call, error: MercatoError | None, seconds: float) -> None:
+    def _as_set(self, items: Sequence[Item]) -> Sequence[Any] | None:
+        """What became of each; None if nothing was done, and each is to be done alone."""
+        if len(items) < 2 or self.set_form is None:
+            return None
+        # Nobody's call is cut short by another's hurry.
+        call = Call(self.method.label, ends=max(each.call.ends or 0.0 for each in items))
+        try:
+            with calling(call), UseCase(self._use_case):
+                return self.set_form(items)
+        except (Unavailable, DeadlineExceeded) as silence:
+            return [_told_again(silence) for _ in items]
+        except Exception as problem:  # noqa: BLE001  whose it is shows when each is done alone
+            self._log.warning("rpc.parted", rpc=self.method.label, calls=len(items), problem=str(problem))
+            return None
+
+    def _account(self, visit: Visit) -> None:
+        call, seconds = visit.call, time.perf_counter() - visit.began
+        if isinstance(visit.error, Internal):
+            # What broke is for us alone: the caller gets the request id, by which the log has the rest.
+            self._log.error("rpc.defect", rpc=call.rpc, exc_info=visit.error.__cause__ or visit.error)
+            visit.error = Internal("internal error", request_id=call.request_id)
+        error = visit.error
         code = status.code_of(error).name if error else "OK"
         CALLS.add(call.rpc, code)
         SECONDS.observe(seconds, call.rpc)
@@ -170,92 +273,12 @@ class Door:
         )
 
 
-def _travelled(metadata: Mapping[str, Any], call: Call) -> dict[str, str]:
-    order_id = metadata.get("x-order-id", "")
-    return {
-        "request_id": call.request_id,
-        "order_id": log.request_id(order_id) if order_id else "",
-        "traceparent": log.traceparent(metadata.get("traceparent")),
-    }
+def _told_again(error: MercatoError) -> MercatoError:
+    again = revive(category(error), error.reason, error.message, error.metadata)
+    again.retry_after = error.retry_after
+    return again
 
 
-def _time_for(remaining: float | None, longest: float) -> float:
-    if remaining is None or remaining > _NEVER:
-        return DEFAULT_DEADLINE if longest == LONGEST_DEADLINE else longest
-    if remaining <= 0:
-        raise DeadlineExceeded("the deadline had passed before the call began")
-    return min(remaining, longest)
-
-
-def _bearer(metadata: Mapping[str, Any]) -> str:
-    kind, _, token = str(metadata.get("authorization", "")).partition(" ")
-    if kind.lower() != "bearer" or not token:
-        raise Unauthenticated("a call needs a token that says who calls, for whom")
-    return token
-
-
-def _valid(requests: Iterator[Message]) -> Iterator[Message]:
-    for request in requests:
-        validate(request)
-        yield request
-
-
-def _own(method: Method, call: Call, request: Message) -> None:
-    """Let `me` in the request's owner field mean the caller, and another's id be nobody's."""
-    for field in method.policy.own_fields:
-        holder, name = _holder(request, field)
-        if holder is None:
-            continue
-        given = getattr(holder, name)
-        if given == "me" or (not given and call.only_of):
-            setattr(holder, name, call.principal.subject)
-        elif call.only_of and given != call.only_of:
-            raise NotFound
-
-
-def _holder(request: Message, field: str) -> tuple[Message | None, str]:
-    *path, name = field.split(".")
-    holder: Message = request
-    for step in path:
-        if step not in holder.DESCRIPTOR.fields_by_name:
-            return None, name
-        holder = getattr(holder, step)
-    return (holder, name) if name in holder.DESCRIPTOR.fields_by_name else (None, name)
-
-
-def _key(method: Method, call: Call, request: Any) -> Key | None:
-    if not method.takes_request_id:
-        return None
-    if not request.request_id:
-        if method.policy.key_required and call.service in FOR_USERS:
-            raise IdempotencyKeyRequired
-        return None
-    # Only the gateway brings people without a name, who cannot be told apart; whoever else calls is known by itself.
-    sender = call.principal.subject or (f"@{call.service}" if call.service != "gateway" else "")
-    return Key(sender, method.label, request.request_id, _fingerprint(request)) if sender else None
-
-
-def _fingerprint(request: Any) -> bytes:
-    rest = type(request)()
-    rest.CopyFrom(request)
-    rest.request_id = ""
-    return hashlib.sha256(rest.SerializeToString(deterministic=True)).digest()
-
-
-def _named(defect: Exception, context: Any) -> MercatoError:
-    if isinstance(defect, grpc.RpcError) and not context.is_active():
-        return Cancelled()  # a stream whose sender went away
-    error = Internal()
-    error.__cause__ = defect
-    return error
-
-
-def _trailers(call: Call, error: MercatoError | None) -> tuple[tuple[str, Any], ...]:
-    trailers: list[tuple[str, Any]] = [(REQUEST_ID, call.request_id)]
-    if call.replayed:
-        trailers.append((REPLAYED, "true"))
-    if call.written:
-        trailers.append((CONSISTENCY, consistency_token(call.written)))
-    if error:
-        trailers.extend(status.trailers_of(error))
-    return tuple(trailers)
+def _visit(method: Method, arrival: Arrival) -> Visit:
+    call = Call(rpc=method.label, request_id=log.request_id(arrival.metadata.get(REQUEST_ID)))
+    return Visit(call, arrival.request, copy_context(), time.perf_counter())

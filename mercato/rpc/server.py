@@ -13,6 +13,7 @@ from grpc_health.v1 import (
 
 from mercato.errors import Overloaded
 from mercato.rpc import status
+from mercato.rpc.batch import METHOD, Batch
 from mercato.rpc.contract import Method
 from mercato.rpc.enforce import CALLS, TRAFFIC, Door, Enforced, Traffic
 
@@ -47,6 +48,8 @@ class Server:
     ) -> None:
         self._pool, self._streams = ThreadPoolExecutor(threads, "rpc"), ThreadPoolExecutor(_STREAMS, "stream")
         self._refusals = ThreadPoolExecutor(1, "refuse")
+        # For calls that came together: those that wait for a thread of the first pool are counted, and refused.
+        self._crew = ThreadPoolExecutor(threads, "crew")
         self._traffic = traffic
         shedding = Shedding(self._pool, self._refusals, waiting)
         # gRPC's own limit answers RESOURCE_EXHAUSTED, which callers take for their own fault: it is only the backstop.
@@ -55,13 +58,21 @@ class Server:
         )
         for servicer in servicers:
             self._add(servicer)
+        if servicers:
+            self._add_batch(Batch(servicers, self._crew))
         self.contracts = tuple(servicer.contract.full_name for servicer in servicers)
         self._health = _watched(self._server, self._refusals)
         self.port = self._server.add_insecure_port(address)
 
     def _add(self, servicer: Enforced) -> None:
-        handlers = {door.method.name: self._handler(door) for door in servicer.doors}
-        name = servicer.contract.full_name
+        self._serve(servicer.contract.full_name, {door.method.name: self._handler(door) for door in servicer.doors})
+
+    def _add_batch(self, batch: Batch) -> None:
+        codecs: dict[str, Any] = {"request_deserializer": METHOD.request.FromString, "response_serializer": _serialize}
+        name = METHOD.path.split("/")[1]
+        self._serve(name, {METHOD.name: grpc.unary_unary_rpc_method_handler(batch, **codecs)})
+
+    def _serve(self, name: str, handlers: dict[str, Any]) -> None:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
         self._server.add_registered_method_handlers(name, handlers)
 
@@ -94,7 +105,7 @@ class Server:
         self._server.stop(grace).wait()
         # gRPC counts a call as over once its status is sent; the handler's last lines may still run.
         quiet = self._traffic.ended(grace)
-        for pool in (self._pool, self._streams, self._refusals):
+        for pool in (self._pool, self._streams, self._refusals, self._crew):
             pool.shutdown(wait=False)
         return quiet
 

@@ -136,10 +136,15 @@ def error_of(
 
 def error_of_call(failed: Any) -> MercatoError:
     """The error behind a failed call: a grpc.RpcError of a channel, or a grpc.aio.AioRpcError."""
-    if failed.code() is Code.CANCELLED:
+    return heard(failed.code(), failed.details(), failed.trailing_metadata())
+
+
+def heard(code: grpc.StatusCode, text: str | None, trailing: Iterable[tuple[str, str | bytes]] | None) -> MercatoError:
+    """The error that a caller is to raise for the status of its call."""
+    if code is Code.CANCELLED:
         # We never cancel (asyncio raises its own error when we do): it was the callee, stopping with the call in hand.
         return errors.Unavailable("the callee went away").after(0.1)
-    return error_of(failed.code(), failed.details(), failed.trailing_metadata())
+    return error_of(code, text, trailing)
 
 
 def _without_details(category: type[MercatoError], text: str) -> MercatoError:

@@ -1,0 +1,185 @@
+"""Calls of one rpc from the threads of this process: alone while the lane is empty, in company otherwise.
+
+Nobody drives but the callers themselves: whoever is back wakes the one of those who wait that has the most time, and
+that one sends the message for all. So a caller whose deadline passes just leaves, and no message is cut short by it.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from mercato.api.batch.v1 import batch_pb2 as pb
+from mercato.errors import MercatoError, ResourceExhausted, Unavailable, Unimplemented
+from mercato.rpc import status
+from mercato.rpc.contract import Method
+from mercato.rpc.lane import JAM, Journey, Lane
+from mercato.rpc.parcel import error_in, pack
+
+BATCH = "/mercato.api.batch.v1.BatchService/Call"
+HEAVY = 32 * 1024  # bytes: a request that is larger goes alone, beside the lane
+Metadata = list[tuple[str, str]]
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One call: what it sends, until when its caller waits, and what came of it."""
+
+    request: bytes
+    ends: float
+    metadata: Metadata
+    journey: "Journey[Ticket] | None" = None  # that its caller is to drive
+    outcome: Any = None  # the reply, or an error
+    again: bool = False  # whether it is to be tried once more, alone
+    called: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def weight(self) -> int:
+        """The bytes of its request."""
+        return len(self.request)
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds that its caller still waits."""
+        return None if self.ends == math.inf else self.ends - time.monotonic()
+
+
+class Budget:
+    """How often what failed may be tried again: a tenth as often as calls are made, like the channel's own retries."""
+
+    def __init__(self) -> None:
+        self._tokens = 10.0
+
+    def spend(self) -> bool:
+        """Note a failure; whether it may be tried again."""
+        self._tokens = max(0.0, self._tokens - 1.0)
+        return self._tokens > 5.0
+
+    def earn(self, calls: int) -> None:
+        """Note calls that went well."""
+        self._tokens = min(10.0, self._tokens + 0.1 * calls)
+
+
+class Travel:
+    """The calls of one rpc over one channel."""
+
+    def __init__(self, channel: grpc.Channel, method: Method, identify: Callable[[], Metadata]) -> None:
+        """`identify` gives the metadata of the messages themselves: who sends them."""
+        make: Any = channel.unary_unary
+        self._call = make(method.path, None, method.response.FromString)
+        self._send = make(BATCH, pb.CallRequest.SerializeToString, pb.CallResponse.FromString)
+        self._method = method
+        self._identify = identify
+        self._lock = threading.Lock()
+        self._lane = Lane[Ticket]()
+        self._budget = Budget()
+
+    def __call__(self, request: Any, timeout: float | None, metadata: Metadata) -> Any:
+        """The reply, or the error that the callee raised."""
+        ends = math.inf if timeout is None else time.monotonic() + timeout
+        ticket = Ticket(request.SerializeToString(), ends, metadata)
+        if ticket.weight > HEAVY:
+            return self._alone(ticket)
+        with self._lock:
+            journey = self._lane.board(ticket, time.monotonic())
+        if journey is None:
+            return self._in_company(ticket)
+        try:
+            return self._alone(ticket)
+        finally:
+            self._arrived(journey)
+
+    def _alone(self, ticket: Ticket) -> Any:
+        try:
+            return self._call(ticket.request, timeout=ticket.remaining, metadata=ticket.metadata)
+        except grpc.RpcError as failed:
+            raise status.error_of_call(failed) from failed
+
+    def _in_company(self, ticket: Ticket) -> Any:
+        ticket.called.acquire()
+        self._wait(ticket)
+        if ticket.journey:
+            self._drive(ticket.journey)
+        if not isinstance(ticket.outcome, MercatoError):
+            return ticket.outcome
+        if ticket.again:
+            return self._alone(ticket)
+        raise ticket.outcome
+
+    def _wait(self, ticket: Ticket) -> None:
+        """Until there is an outcome, or the call is to drive."""
+        while not ticket.called.acquire(timeout=max(0.0, min(ticket.ends - time.monotonic(), JAM))):
+            with self._lock:
+                now = time.monotonic()
+                if now >= ticket.ends and (self._lane.give_up(ticket) or ticket.journey is None):
+                    # Whatever is under way may yet have its effect.
+                    ticket.outcome = _out_of_time()
+                    return
+                self._appoint(self._lane.overtake(now))
+
+    def _appoint(self, journey: Journey[Ticket] | None) -> None:
+        if journey:
+            driver = max(journey.passengers, key=lambda each: each.ends)
+            driver.journey = journey
+            driver.called.release()
+
+    def _arrived(self, journey: Journey[Ticket]) -> None:
+        with self._lock:
+            self._appoint(self._lane.arrive(journey, time.monotonic()))
+
+    def _drive(self, journey: Journey[Ticket]) -> None:
+        try:
+            self._carry(journey.passengers)
+        finally:
+            self._arrived(journey)
+            for each in journey.passengers:
+                if each.journey is None:
+                    each.called.release()
+
+    def _carry(self, company: Sequence[Ticket]) -> None:
+        if len(company) == 1:
+            company[0].outcome = self._attempt(company[0])
+            return
+        items = [pack(self._method.path, each.request, each.remaining, each.metadata) for each in company]
+        longest = max(each.ends for each in company)
+        timeout = None if longest == math.inf else max(0.0, longest - time.monotonic())
+        try:
+            response = self._send(pb.CallRequest(items=items), timeout=timeout, metadata=self._identify())
+        except (grpc.RpcError, ValueError) as failed:  # a closed channel is a ValueError
+            for each in company:
+                each.outcome = _astray(failed)
+                # A server that opens no such messages did nothing.
+                each.again = isinstance(each.outcome, Unimplemented) or self._again(each.outcome)
+            return
+        self._budget.earn(len(company))
+        for each, outcome in zip(company, response.outcomes, strict=True):
+            each.outcome = error = error_in(outcome)
+            if error is None:
+                each.outcome = self._method.response.FromString(outcome.reply)
+            else:
+                each.again = isinstance(error, Unavailable) and self._again(error)
+
+    def _attempt(self, ticket: Ticket) -> Any:
+        try:
+            return self._alone(ticket)
+        except MercatoError as error:
+            return error
+
+    def _again(self, error: MercatoError) -> bool:
+        """Whether what came to nothing in company is worth a try alone."""
+        lost = isinstance(error, (Unavailable, ResourceExhausted)) and error.retry_after is None
+        return lost and self._method.policy.repeatable and self._budget.spend()
+
+
+def _astray(failed: Exception) -> MercatoError:
+    error = status.error_of_call(failed) if isinstance(failed, grpc.RpcError) else Unavailable(str(failed))
+    error.__cause__ = failed
+    return error
+
+
+def _out_of_time() -> MercatoError:
+    return status.heard(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", ())
