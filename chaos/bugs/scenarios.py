@@ -161,7 +161,7 @@ def hold_runs_out(stage: Stage) -> None:
     shopper, sku = stage.shopper(), stage.sku()
     order_id = stage.bought(shopper, sku)
     query = "select expire_time + interval '2 s' < now() from inventory.reservation where order_id = %s"
-    stage.until(lambda: stage.ask_database(query, order_id), "the hold would have run out", within=60)
+    stage.until(lambda: stage.ask_database(query, order_id), "the hold would have run out", within=120)
 
 
 def cancel_races_picking(stage: Stage) -> None:

@@ -29,7 +29,7 @@ from shop.rest import Refused
 # One order service, so that a scenario knows who does what; and no longer pauses than a scenario cares to wait.
 ENVIRONMENT = {
     "MERCATO_COPIES": "order=1",
-    "MERCATO_INVENTORY_HOLD": "8s",
+    "MERCATO_INVENTORY_HOLD": "20s",
     "MERCATO_ORDER_LEASE": "2s",
     "MERCATO_PAYMENT_LEASE": "500ms",
     "MERCATO_PAYMENT_LONGEST_PAUSE": "2s",
