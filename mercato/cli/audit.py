@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.table import Table as Shown
 
 from auditor.config import AuditorConfig
-from auditor.mesh import Auditor
+from auditor.mesh import SERVICES, Auditor
 from auditor.provider import provider_log
 from auditor.repairs import Repairs
+from auditor.topics import KafkaReader, Topics
 from mercato.audit import HUMAN, Finding, Report
 from mercato.auth import Signer
 from mercato.cli.up import mesh, wide
@@ -46,7 +47,9 @@ def _auditor(here: Mesh) -> tuple[Auditor, float]:
     environment = Table(here.home, here.settings).auditor_environment()
     settings, config = load(Settings, environment), load(AuditorConfig, environment)
     provider = provider_log(config.provider, config.provider_key.reveal()) if config.provider else None
-    return Auditor(settings.database_url, provider, config.grace), config.every.total_seconds()
+    topics = Topics(KafkaReader(settings.kafka_bootstrap, SERVICES), config.window)
+    auditor = Auditor(settings.database_url, provider, config.grace, topics=topics)
+    return auditor, config.every.total_seconds()
 
 
 def _repaired(here: Mesh, auditor: Auditor, report: Report) -> tuple[Report, dict[Finding, str]]:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -11,6 +12,7 @@ from psycopg import errors
 
 from auditor.mesh import SCHEMAS, Auditor
 from auditor.provider import ProviderLog
+from auditor.topics import Row, Topics
 from benchmarks.past import fill
 from mercato.api.order.v1 import order_pb2
 from mercato.audit import MESH, BadRule, Report, default_folder, rules, run, snapshot
@@ -372,7 +374,8 @@ def test_a_clean_shop_gives_no_finding(clean: Shop) -> None:
     report = clean.audit()
     assert [str(each) for each in report.findings] == []
     assert report.audited["orders"] == ORDERS
-    assert not [each.rule for each in report.verdicts if each.missing]
+    needs_kafka = {"I8_record_was_committed", "I8_told_is_in_its_topic", "I9_records_rise"}
+    assert {each.rule for each in report.verdicts if each.missing} == needs_kafka
 
 
 @pytest.mark.parametrize("rule", BREAKS)
@@ -441,6 +444,9 @@ def test_without_the_providers_log_the_rules_that_need_it_are_passed_over(clean:
     auditor.close()
     assert report.clean
     assert {each.rule for each in report.verdicts if each.missing} == {
+        "I8_record_was_committed",
+        "I8_told_is_in_its_topic",
+        "I9_records_rise",
         "I1_provider_has_done_it",
         "I1_provider_did_nothing_else",
         "I1_refunds_are_the_providers",
@@ -460,11 +466,60 @@ def test_an_auditor_that_goes_on_reads_only_what_has_changed_and_sees_it(shop: S
     auditor.close()
 
 
+def test_history_that_was_changed_between_two_audits_is_found(shop: Shop) -> None:
+    auditor = Auditor(shop.database.url_of_auditor, ProviderLog(lambda after: shop.lines[after:]), timedelta(0))
+    assert auditor.audit().clean
+    shop.change("update orders.events set payload = payload || '\\x00' where version = 3")
+    assert [each.rule for each in auditor.audit().findings] == ["I7_history_is_unchanged"]
+    auditor.close()
+
+
 def test_what_is_on_its_way_is_no_finding_within_the_grace(shop: Shop) -> None:
     shop.change("""insert into orders.outbox (bucket, topic, aggregate_id, version, event_id, type, payload, headers)
         values (1, 'mercato.order.v1', 'x', 1, gen_random_uuid(), 'x', '', '{}')""")
     assert shop.audit(timedelta(minutes=5)).clean
     assert [each.rule for each in shop.audit().findings] == ["I8_outbox_published"]
+
+
+@dataclass
+class Told:
+    """Kafka, as it carries what the journal of orders says, or something else."""
+
+    shop: Shop
+    rows: list[Row] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.shop.change("update orders.outbox_journal set create_time = now()")
+        with psycopg.connect(self.shop.database.url) as connection:
+            read = "select topic, 0, id, aggregate_id, version, event_id, now() from orders.outbox_journal"
+            self.rows = [cast("Row", row) for row in connection.execute(read.encode())]
+
+    def audit(self) -> list[tuple[str, str]]:
+        lying = iter([self.rows])
+        topics = Topics(lambda _: next(lying, []))
+        source = ProviderLog(lambda after: self.shop.lines[after:])
+        auditor = Auditor(self.shop.database.url_of_auditor, source, timedelta(0), topics=topics)
+        report = auditor.audit()
+        auditor.close()
+        return [(each.rule, each.id) for each in report.findings]
+
+
+def test_what_a_journal_says_lies_in_its_topic_and_nothing_else_does(shop: Shop) -> None:
+    told = Told(shop)
+    assert told.audit() == []
+    lost = told.rows.pop()
+    assert told.audit() == [("I8_told_is_in_its_topic", str(lost[5]))]
+    told.rows.append((*lost[:5], uuid4(), lost[6]))
+    assert {rule for rule, _ in told.audit()} == {"I8_told_is_in_its_topic", "I8_record_was_committed"}
+
+
+def test_records_that_came_in_another_order_are_found_and_repeats_are_not(shop: Shop) -> None:
+    told = Told(shop)
+    first = next(row for row in told.rows if row[4] == 1)
+    told.rows.append((*first[:2], first[2] + 90, *first[3:]))
+    assert told.audit() == []
+    told.rows.remove(first)
+    assert told.audit() == [("I9_records_rise", first[3])] * len([r for r in told.rows if r[3] == first[3]][:1])
 
 
 def test_a_service_audits_its_own_schema_on_its_own_connection(shop: Shop) -> None:
@@ -489,6 +544,9 @@ def test_every_rule_is_broken_once_by_these_tests() -> None:
         "mesh/I1_provider_has_done_it",
         "mesh/I1_provider_did_nothing_else",
         "mesh/I1_refunds_are_the_providers",
+        "mesh/I8_record_was_committed",
+        "mesh/I8_told_is_in_its_topic",
+        "mesh/I9_records_rise",
     }
     every = {
         f"{'orders' if path.parent.name == 'chassis' else path.parent.name}/{path.stem}"
