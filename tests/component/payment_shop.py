@@ -20,7 +20,7 @@ from mercato.rpc import Principal
 from mercato.testing import Served, a_customer, serve, staff
 from mercato.wire import money_from_pb, money_to_pb
 from services.payment.connection import StripeConnection
-from services.payment.domain import Attempt, Kind, Payment, Progress
+from services.payment.domain import Answer, Attempt, Kind, Payment, Progress
 from services.payment.observation import Observation, Webhooks
 from services.payment.provider import StripeProvider
 from services.payment.queries import PaymentQueries
@@ -41,6 +41,22 @@ AT_ONCE = timedelta(0)
 UNKNOWN = (Unavailable, DeadlineExceeded)
 
 
+class Gone(Exception):
+    """The process ended here."""
+
+
+class Dying:
+    """A provider that does what it is asked, for a process that does not live to hear of it."""
+
+    def __init__(self, provider: StripeProvider) -> None:
+        self._provider = provider
+
+    def ask(self, payment: Payment, attempt: Attempt) -> Answer:
+        """Do it, and let nobody hear."""
+        self._provider.ask(payment, attempt)
+        raise Gone
+
+
 @dataclass
 class Shop:
     """The service, those who call it, and the provider."""
@@ -51,6 +67,7 @@ class Shop:
     resolution: Resolution
     stripe: StripeProvider
     reconciliation: Reconciliation
+    dying: Payments
 
     def __post_init__(self) -> None:
         self.order: Any = self.served.stub(PaymentServiceStub, Principal(), "order")
@@ -181,12 +198,14 @@ def behind_our_back(shop: Shop, payment_id: str, kind: Kind, amount: int = 0) ->
 def opened(database: Database, provider: ProviderProcess, caps: Caps = CAPS) -> Iterator[Shop]:
     """The service, whose worker may take over at once: nothing is leased."""
     connection = StripeConnection(KEY, provider.url, timedelta(seconds=1), timedelta(milliseconds=300))
+    connection.prepare()
     stripe = StripeProvider(connection, SystemClock(), timedelta(hours=20))
 
     def work() -> PaymentWork:
         return PaymentWork(database, service="payment")
 
     resolution = Resolution(work, stripe, Leases(AT_ONCE, AT_ONCE))
+    dying = Payments(work, Resolution(work, Dying(stripe), Leases(AT_ONCE, AT_ONCE)), AT_ONCE)
     queries = PaymentQueries(database)
     payments = Payments(work, resolution, AT_ONCE, caps)
     observation = Observation(work, stripe, resolution)
@@ -194,5 +213,5 @@ def opened(database: Database, provider: ProviderProcess, caps: Caps = CAPS) -> 
     webhooks = Webhooks(observation, Secret(WEBHOOK_SECRET), SystemClock())
     servicer = PaymentServicer(payments, webhooks, reconciliation, queries, PageTokens("secret"))
     with serve(servicer, threads=32) as served:
-        yield Shop(served, database, provider, resolution, stripe, reconciliation)
+        yield Shop(served, database, provider, resolution, stripe, reconciliation, dying)
     connection.close()
