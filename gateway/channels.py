@@ -8,8 +8,8 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from mercato.errors import NotFound, Unavailable
+from mercato.policy import policy_of
 from mercato.rpc.channel import options
-from mercato.rpc.contract import owner_of
 
 Unary = Any  # grpc.aio.UnaryUnaryMultiCallable, whose stub knows no descriptors
 
@@ -25,6 +25,8 @@ class Channels:
     def unary(self, rpc: MethodDescriptor, callee: str) -> Unary:
         """What calls an rpc of a service. Unavailable when nobody said where it is, NotFound when there is none."""
         if (rpc, callee) not in self._calls:
+            if policy_of(rpc).served_by and callee not in self._targets:
+                raise NotFound(f"there is no service {callee}")
             service = rpc.containing_service
             self._calls[rpc, callee] = self._channel(service, callee).unary_unary(
                 f"/{service.full_name}/{rpc.name}",
@@ -37,8 +39,6 @@ class Channels:
         key = service.full_name, callee
         if key not in self._open:
             if callee not in self._targets:
-                if callee != owner_of(service):
-                    raise NotFound(f"there is no service {callee}")
                 raise Unavailable(f"MERCATO_TARGET_{callee.upper()} is not set")
             self._open[key] = grpc.aio.insecure_channel(self._targets[callee], options=options(service))
         return self._open[key]

@@ -20,8 +20,6 @@ FIND: LiteralString = """
     select fingerprint, resource_id from idempotency where principal = %s and rpc = %s and key = %s"""
 MADE: LiteralString = """
     update idempotency set resource_id = %s where principal = %s and rpc = %s and key = %s"""
-# Nobody repeats a request that is older.
-FORGET: LiteralString = "delete from idempotency where create_time < now() - interval '72 hours'"
 # How long the second of two equal requests waits for the first one's transaction.
 BE_PATIENT: LiteralString = "set local lock_timeout = '1s'"
 AS_BEFORE: LiteralString = "set local lock_timeout to default"

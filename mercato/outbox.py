@@ -25,7 +25,6 @@ from psycopg.rows import class_row
 from mercato import log
 from mercato.errors import Unavailable
 from mercato.failpoint import failpoint
-from mercato.idempotency import FORGET
 from mercato.kafka import Kafka
 from mercato.outgoing import BUCKETS
 from mercato.sqlstate import translated
@@ -36,8 +35,6 @@ BATCH = 1024
 PATIENCE = 10.0
 # How often buckets are shared out anew among the relays.
 SHARE = timedelta(seconds=1)
-KEEP_HOUSE = timedelta(hours=1)
-DAYS_AHEAD = 7
 
 # A relay that was stopped for longer loses the connection, and with it the buckets that it sits on.
 LONGEST_SILENCE: LiteralString = "set idle_session_timeout = '30s'"
@@ -119,7 +116,6 @@ class OutboxRelay:
         self._connection: Connection[Any] | None = None
         self._producer: Producer | None = None
         self._share_due: datetime | None = None
-        self._house_due: datetime | None = None
 
     def run_once(self, now: datetime) -> bool:
         """Publish one batch of the buckets that are this relay's. Unavailable if PostgreSQL or Kafka is."""
@@ -127,7 +123,6 @@ class OutboxRelay:
             with translated({}):
                 connection = self._connected()
                 self._share(connection, now)
-                self._keep_house(connection, now)
                 rows = self._read(connection)
                 if rows:
                     self._publish(rows)
@@ -167,16 +162,6 @@ class OutboxRelay:
             if len(self.buckets) >= fair:
                 break
             self.buckets.update(taken for (taken,) in connection.execute(TAKE, [[wanted], self._locks]))
-
-    def _keep_house(self, connection: Connection[Any], now: datetime) -> None:
-        if self._house_due is None or now >= self._house_due:
-            self._house_due = now + KEEP_HOUSE
-            try:
-                connection.execute("select keep_journal_days(%s)", [DAYS_AHEAD])
-                connection.execute(FORGET)
-            except psycopg.DatabaseError as error:
-                # Rows go to the partition for the rest, keys are remembered for longer: nothing to stop for.
-                _log.warning("outbox.house_not_kept", problem=str(error))
 
     def _read(self, connection: Connection[Any]) -> list[Row]:
         if not self.buckets:

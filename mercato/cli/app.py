@@ -25,6 +25,13 @@ projections = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(projections, name="projections")
+dlq = typer.Typer(
+    help="Dead letters: events that a service could not apply, and the later ones that wait behind them.",
+    no_args_is_help=True,
+)
+app.add_typer(dlq, name="dlq")
+orders = typer.Typer(help="Orders that cannot go on by themselves.", no_args_is_help=True)
+app.add_typer(orders, name="orders")
 
 Name = Annotated[str, typer.Argument(help="A process, as `mercato status` names it: order, kafka, order-2 …")]
 
@@ -186,6 +193,23 @@ def events(
     show(mesh(), topic, follow=follow, last=last)
 
 
+@app.command()
+def audit(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Have put right what safely can be, and look again.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="A report for programs, instead of a table.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on, once a minute.")] = False,
+) -> None:
+    """Compare what all services, the books and the provider's log say. Ends with status 1 where they disagree.
+
+    Each finding names the rule (a file in audits/ says what must hold), what it is about, and how it is put right.
+    """
+    from mercato.cli.audit import audit as run
+
+    raise typer.Exit(run(repair=repair, as_json=json, watch=watch))
+
+
 Projection = Annotated[str, typer.Argument(help="A projection, as `mercato projections list` names it: order.list …")]
 
 
@@ -211,3 +235,63 @@ def verify(name: Projection) -> None:
     from mercato.cli.projections import act
 
     raise typer.Exit(act("verify", name))
+
+
+Service = Annotated[str, typer.Argument(help="A service: product, inventory, order, payment, delivery, user.")]
+DeadLetter = Annotated[str, typer.Argument(help="A dead letter, as `mercato dlq list` numbers it.")]
+
+
+@dlq.command("list")
+def list_dead_letters(
+    service: Annotated[str, typer.Argument(help="One service; all of them where none is named.")] = "",
+) -> None:
+    """Show what is parked: the event, why it was refused, or behind which one it waits."""
+    from mercato.cli.dlq import show
+    from mercato.cli.up import mesh
+
+    show(mesh(), service)
+
+
+@dlq.command("show")
+def show_dead_letter(service: Service, number: DeadLetter) -> None:
+    """Show one with its headers and its content."""
+    from mercato.cli.dlq import show_one
+    from mercato.cli.up import mesh
+
+    show_one(mesh(), service, number)
+
+
+@dlq.command()
+def redrive(service: Service, number: DeadLetter) -> None:
+    """Apply one and all that waits behind it, in order. Ends with status 1 where one is refused again."""
+    from mercato.cli.dlq import redrive as drive
+    from mercato.cli.up import mesh
+
+    raise typer.Exit(drive(mesh(), service, number))
+
+
+@dlq.command()
+def discard(service: Service, number: DeadLetter) -> None:
+    """Give one up for good, and apply what waited behind it. Ends with status 1 where something still waits."""
+    from mercato.cli.dlq import discard as give_up
+    from mercato.cli.up import mesh
+
+    raise typer.Exit(give_up(mesh(), service, number))
+
+
+@orders.command()
+def stuck() -> None:
+    """Show the orders that wait for a person: since when, for what, what the last try came to, and what to do."""
+    from mercato.cli.orders import show_stuck
+    from mercato.cli.up import mesh
+
+    show_stuck(mesh())
+
+
+@orders.command()
+def retry(order: Annotated[str, typer.Argument(help="The id of an order.")]) -> None:
+    """Have what neighbours did not do for an order tried again now, or its payment by the same means."""
+    from mercato.cli.orders import retry as try_again
+    from mercato.cli.up import mesh
+
+    try_again(mesh(), order)

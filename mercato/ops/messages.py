@@ -8,8 +8,10 @@ from google.protobuf.message import DecodeError
 
 from mercato.api.ops.v1 import ops_pb2 as pb
 from mercato.lag import Backlog, Lag
+from mercato.ops.rebuilding import Course
 from mercato.ops.stuck import Stuck
 from mercato.parking import Parked
+from mercato.projection import ProjectionStatus
 from mercato.self_audit import Outcome
 from mercato.wire import time_to_pb
 
@@ -59,6 +61,24 @@ def _content(parked: Parked) -> str:
     except (KeyError, DecodeError):
         return bytes(parked.payload).hex()
     return MessageToJson(message, indent=None, ensure_ascii=False)
+
+
+def projection_to_pb(status: ProjectionStatus, course: Course) -> pb.Projection:
+    """How a projection does, on the wire."""
+    shown = pb.Projection(
+        name=status.name,
+        state=pb.Projection.State.Value(status.state),
+        position=status.position,
+        lag=status.lag,
+        generation=status.generation,
+        rebuilt=course.done,
+        total=course.total,
+        problem=course.problem,
+    )
+    if not course.ended:
+        shown.state = pb.Projection.REBUILDING
+    shown.age.FromTimedelta(timedelta(seconds=status.lag_seconds))
+    return shown
 
 
 def audit_to_pb(outcome: Outcome) -> pb.Audit:

@@ -12,11 +12,21 @@ from mercato.consumer import Consumer
 from mercato.errors import FailedPrecondition, NotFound
 from mercato.kafka import Kafka
 from mercato.lag import backlog, lags
-from mercato.ops.messages import audit_to_pb, lag_to_pb, letter_to_pb, outbox_to_pb, stuck_to_pb, told_letter_to_pb
+from mercato.ops.messages import (
+    audit_to_pb,
+    lag_to_pb,
+    letter_to_pb,
+    outbox_to_pb,
+    projection_to_pb,
+    stuck_to_pb,
+    told_letter_to_pb,
+)
+from mercato.ops.rebuilding import Rebuilding
 from mercato.ops.stuck import NothingStuck, StuckWork
 from mercato.pagination import PageTokens
 from mercato.parking import Parked, ParkedEvents, Redriven, Redriver
 from mercato.postgres import Database
+from mercato.projection import Projections
 from mercato.self_audit import SelfAudit
 
 
@@ -34,6 +44,7 @@ class Overseen:
     page_tokens: PageTokens
     consumers: Mapping[str, Consumer[Any]] = field(default_factory=dict)
     stuck: StuckWork = field(default_factory=NothingStuck)
+    projections: Projections | None = None
 
 
 class OpsServicer:
@@ -45,6 +56,7 @@ class OpsServicer:
         self._overseen = overseen
         self._parked = ParkedEvents(overseen.database)
         self._audit = SelfAudit(overseen.database)
+        self._rebuilding = Rebuilding(overseen.projections)
 
     def GetOperations(self, request: pb.GetOperationsRequest, context: ServicerContext) -> pb.Operations:
         self._check(request)
@@ -54,6 +66,7 @@ class OpsServicer:
             outbox=outbox_to_pb(backlog(seen.database)),
             consumers=self._lags(),
             dead_letters=self._parked.count(),
+            projections=[projection_to_pb(*each) for each in self._rebuilding.status()],
             in_flight=seen.stuck.in_flight(),
             stuck=seen.stuck.count(),
             last_audit=self._last_audit(),
@@ -84,7 +97,7 @@ class OpsServicer:
 
     def RebuildProjection(self, request: pb.RebuildProjectionRequest, context: ServicerContext) -> pb.Projection:
         self._check(request)
-        raise NotFound(f"{self._overseen.service} has no projection {request.name}")
+        return projection_to_pb(*self._rebuilding.begin(request.name))
 
     def AuditService(self, request: pb.AuditServiceRequest, context: ServicerContext) -> pb.Audit:
         self._check(request)

@@ -1,5 +1,6 @@
 """Operations over real gRPC, Kafka and PostgreSQL: what is told of a service, and what may be done to it."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from mercato.parking import StillRefused
 from mercato.postgres import Database
 from mercato.rpc import Principal
 from mercato.testing import Served, a_customer, serve, staff
+from services.order.projections import projections
 from tests.component.reader import Reader, settle
 from tests.servers import FreshDatabase
 
@@ -165,6 +167,30 @@ def test_an_audit_finds_what_is_parked_and_is_remembered(desk: Desk, database: D
     assert audit.rules > 1
     assert {each.rule for each in audit.findings} >= {"I10_nothing_parked"}
     assert look(desk).last_audit == audit
+
+
+def test_a_projection_is_rebuilt_beside_the_live_one_and_tells_how_far_it_is(
+    order_database: Database, kafka: Kafka
+) -> None:
+    overseen = Overseen(
+        "order", order_database, lambda: kafka, PageTokens("s"), projections=projections(order_database)
+    )
+    with serve(OpsServicer(overseen), service="order") as served:
+        stub = served.stub(OpsServiceStub, staff("admin"))
+        begun = stub.RebuildProjection(pb.RebuildProjectionRequest(service="order", name="order.list"))
+        assert (begun.name, begun.problem) == ("order.list", "")
+        deadline = time.monotonic() + 30
+        while (told := _projection(stub)).generation == 1 or told.state == pb.Projection.REBUILDING:
+            assert time.monotonic() < deadline
+        assert (told.generation, told.problem) == (2, "")
+        with pytest.raises(NotFound) as refusal:
+            stub.RebuildProjection(pb.RebuildProjectionRequest(service="order", name="order.nothing"))
+        assert refusal.value.reason == "UNKNOWN_PROJECTION"
+
+
+def _projection(stub: OpsServiceStub) -> pb.Projection:
+    told = stub.GetOperations(pb.GetOperationsRequest(service="order"))
+    return next(each for each in told.projections if each.name == "order.list")
 
 
 EVERY: list[tuple[str, object]] = [
