@@ -150,7 +150,7 @@ class Life:
         for close in process.closers:
             self._stack.closing(close)
         if "serve" in self._settings.roles and process.servicers:
-            self._server = self._serve([*process.servicers, *self._operations(process)])
+            self._server = self._serve([*self._patient(process), *self._operations(process)])
         self._loops = [Loop(worker, self._stack.clock, self._settings.name) for worker in self._workers(process)]
         for loop in self._loops:
             loop.start()
@@ -175,6 +175,16 @@ class Life:
         server.start()
         return server
 
+    def _patient(self, process: Process) -> Sequence[Servicer]:
+        """The servicers, which wait for what their callers wrote elsewhere."""
+        from mercato.consistency import Horizon, patient
+        from mercato.consumer import Consumer
+
+        for database in self._stack.databases.values():
+            topics = {each.name: each.topics for each in process.consumers if isinstance(each, Consumer)}
+            return patient(process.servicers, Horizon(self._settings.name, database, topics, process.projections))
+        return process.servicers
+
     def _operations(self, process: Process) -> Iterable[Servicer]:
         """What every service serves beside its own contract, about itself."""
         from mercato.consumer import Consumer
@@ -183,7 +193,8 @@ class Life:
         for database in self._stack.databases.values():
             consumers = {each.name: each for each in process.consumers if isinstance(each, Consumer)}
             name, tokens = self._settings.name, self._stack.page_tokens
-            yield OpsServicer(Overseen(name, database, self._stack.kafka, tokens, consumers, process.stuck))
+            kafka, projections = self._stack.kafka, process.projections
+            yield OpsServicer(Overseen(name, database, kafka, tokens, consumers, process.stuck, projections))
             return
 
     def _workers(self, process: Process) -> list[Worker]:
@@ -199,9 +210,12 @@ class Life:
         return workers
 
     def _relays(self) -> list[Worker]:
+        from mercato.housekeeping import Housekeeping
         from mercato.outbox import OutboxRelay
 
-        return [OutboxRelay(database, self._stack.kafka()) for database in self._stack.databases.values()]
+        databases = self._stack.databases.values()
+        relays = [OutboxRelay(database, self._stack.kafka()) for database in databases]
+        return [*relays, *map(Housekeeping, databases)]
 
     def _say_ready(self) -> None:
         _log.info(
