@@ -20,7 +20,7 @@ from chaos.sweep.play import Stage
 from chaos.sweep.story import STORIES, Story
 from chaos.sweep.town import Town
 
-STORIES_OF_A_SLICE = 4
+CASES_OF_A_STORY = 3  # in a slice: rehearsing them all would take longer than the slice itself
 UPSET = {story.name for story in STORIES if story.upset}
 
 
@@ -60,7 +60,10 @@ class Sweep:
 
     def _stories(self, dice: random.Random) -> list[Story]:
         stories = [story for story in STORIES if self._told.story in story.name]
-        return dice.sample(stories, min(STORIES_OF_A_SLICE, len(stories))) if self._told.slice else stories
+        if not self._told.slice:
+            return stories
+        chosen = dice.sample(stories, min(-(-self._told.slice // CASES_OF_A_STORY), len(stories)))
+        return [story for story in stories if story in chosen]
 
     def _recorded(self, stories: Sequence[Story]) -> dict[str, dict[str, int]]:
         known = {name: dict(places) for name, places in self._memory.names().items()}
