@@ -71,9 +71,12 @@ def _reserve_late(stage: Stage, order_id: str, sku: str) -> None:
 
 
 def provider_hangs(stage: Stage) -> None:
-    """The provider does what it is asked for, and says nothing."""
+    """The provider does what it is asked for, and nobody hears of it; then it is asked again."""
     shopper, sku = stage.shopper(), stage.sku()
-    order_id = stage.order(shopper, sku, method="pm_timeout_then_success").order_id
+    stage.proxies.spoil("payment>simulator", Toxic(held=True), Way.REPLIES)
+    order_id = stage.order(shopper, sku).order_id
+    stage.proxies.refuse("payment>simulator")
+    stage.proxies.heal()
     stage.sees(shopper, order_id, "CONFIRMED", "REJECTED")
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from mercato.local.home import Home
+from mercato.local.home import PORTS, Home
 from mercato.local.kafka import Kafka
 from mercato.local.part import Part, Slot, server_part
 from mercato.local.server import HOST, free_port
@@ -30,7 +30,8 @@ def plan(home: Home, parts: Iterable[Part], runner: str = "") -> Mapping[str, Po
     A runner is a module that runs the parts' own modules instead of Python: see `chaos.bugs.run`.
     """
     links: dict[str, dict[int, int]] = {}
-    chosen: set[int] = set()
+    # Those of the mesh are still free, and will not be.
+    chosen: set[int] = set(map(int, home.read(PORTS).values()))
     for name, target in sorted(_ways([*parts])):
         port = next(port for port in iter(free_port, None) if port not in chosen)
         chosen.add(port)
