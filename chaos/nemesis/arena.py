@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -18,8 +19,10 @@ from chaos.proxy import Proxies
 from mercato.auth import Signer
 from mercato.local.home import Home
 from mercato.local.mesh import Mesh
+from mercato.local.part import State
 from mercato.local.procfs import Identity, family
 from mercato.local.table import SERVERS, SERVICES, mesh_parts
+from mercato.local.trouble import Trouble
 from mercato.migrate import service_url
 from mercato.rpc.channel import Channels
 from shop.progress import Stages
@@ -33,6 +36,8 @@ ENVIRONMENT = {
     "MERCATO_REDIS_URL": "",
     "MERCATO_KAFKA_BOOTSTRAP": "",
 }
+
+HEALED_WITHIN = 240.0
 
 
 class Arena:
@@ -126,8 +131,12 @@ class Arena:
         """End every fault, and wait until every process is ready."""
         self.proxies.heal()
         self.go_on()
-        for name in self.processes:
-            self.mesh.await_ready(name)
+        deadline = time.monotonic() + HEALED_WITHIN
+        # One that has failed is tried again by the supervisor, and may well come up on a machine that is so busy.
+        while late := [each.name for each in self.mesh.reports() if each.state is not State.READY]:
+            if time.monotonic() > deadline:
+                raise Trouble(f"Not ready after {HEALED_WITHIN:.0f} s: {', '.join(late)}.", "See its log.")
+            time.sleep(0.2)
 
     def _family(self, name: str) -> list[Identity]:
         leader = self.mesh.report(name).pid
