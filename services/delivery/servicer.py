@@ -1,13 +1,15 @@
 """DeliveryService: requests to use cases and queries, their answers to messages."""
 
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from grpc import ServicerContext
 
 from mercato.api.delivery.v1 import delivery_pb2 as pb
-from mercato.group_commit import GroupCommit
+from mercato.group_commit import GroupCommit, Turn
 from mercato.pagination import PageTokens
 from mercato.rpc import current_call
+from mercato.rpc.set_form import Item, SetForm
 from mercato.wire import money_from_pb
 from services.delivery import messages
 from services.delivery.queries import DeliveryQueries
@@ -38,6 +40,21 @@ class DeliveryServicer:
         self._dispatch = dispatch
         self._queries = queries
         self._pages = pages
+
+    @property
+    def together(self) -> Mapping[str, SetForm]:
+        """Rpcs of which one transaction does many."""
+        return {"HoldSlot": self.hold_slot, "ConfirmSlot": self.confirm_slot}
+
+    def hold_slot(self, items: Sequence[Item]) -> Sequence[pb.SlotHold | Exception]:
+        """Take places for orders that asked in one message, and for those that wait here already."""
+        turns = [Turn(messages.wanted(item.request), item.call, item.context) for item in items]
+        return list(map(messages.outcome_to_pb, self._holding.do_all(turns)))
+
+    def confirm_slot(self, items: Sequence[Item]) -> Sequence[pb.SlotHold | Exception]:
+        """Make places firm whose orders asked in one message."""
+        turns = [Turn(UUID(item.request.hold_id), item.call, item.context) for item in items]
+        return list(map(messages.outcome_to_pb, self._confirming.do_all(turns)))
 
     def ListZones(self, request: pb.ListZonesRequest, context: ServicerContext) -> pb.ListZonesResponse:
         """Zones by name."""

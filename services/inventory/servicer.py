@@ -1,13 +1,15 @@
 """InventoryService: requests to use cases and queries, their answers to messages."""
 
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from grpc import ServicerContext
 
 from mercato.api.inventory.v1 import inventory_pb2 as pb
-from mercato.group_commit import GroupCommit
+from mercato.group_commit import GroupCommit, Turn
 from mercato.pagination import PageTokens
 from mercato.rpc import current_call
+from mercato.rpc.set_form import Item, SetForm
 from services.inventory import messages
 from services.inventory.domain import Place
 from services.inventory.queries import StockQueries
@@ -26,6 +28,21 @@ class InventoryServicer:
         self._committing = GroupCommit(inventory.commit_reservation, inventory.commit_together)
         self._queries = queries
         self._pages = pages
+
+    @property
+    def together(self) -> Mapping[str, SetForm]:
+        """Rpcs of which one transaction does many."""
+        return {"ReserveStock": self.reserve_stock, "CommitReservation": self.commit_reservation}
+
+    def reserve_stock(self, items: Sequence[Item]) -> Sequence[pb.Reservation | Exception]:
+        """Hold stock for orders that asked in one message, and for those that wait here already."""
+        turns = [Turn(messages.basket(item.request), item.call, item.context) for item in items]
+        return list(map(messages.outcome_to_pb, self._reserving.do_all(turns)))
+
+    def commit_reservation(self, items: Sequence[Item]) -> Sequence[pb.Reservation | Exception]:
+        """Make reservations firm whose orders asked in one message."""
+        turns = [Turn(UUID(item.request.reservation_id), item.call, item.context) for item in items]
+        return list(map(messages.outcome_to_pb, self._committing.do_all(turns)))
 
     def BatchGetAvailability(
         self, request: pb.BatchGetAvailabilityRequest, context: ServicerContext

@@ -1,6 +1,7 @@
 """The inventory service as its callers see it: over gRPC, with its policy, on PostgreSQL."""
 
 from collections.abc import Iterator
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
@@ -11,6 +12,7 @@ import pytest
 from google.protobuf.message import Message
 from psycopg.errors import CheckViolation, InsufficientPrivilege
 
+from mercato import log
 from mercato.api.inventory.v1 import inventory_pb2 as pb
 from mercato.api.inventory.v1.inventory_pb2_grpc import InventoryServiceStub
 from mercato.config import Settings, load
@@ -29,6 +31,8 @@ from mercato.ids import uuid7
 from mercato.pagination import PageTokens
 from mercato.postgres import Database
 from mercato.rpc import Principal
+from mercato.rpc.call import Call
+from mercato.rpc.set_form import Item
 from mercato.runtime import Stack
 from mercato.testing import Served, a_customer, at_once, serve, staff
 from services.inventory import messages
@@ -53,6 +57,7 @@ class Shop:
 
     served: Served
     database: Database
+    servicer: InventoryServicer
 
     def __post_init__(self) -> None:
         self.worker: Any = self.served.stub(InventoryServiceStub, WAREHOUSE)
@@ -101,6 +106,14 @@ class Shop:
             ).fetchall()
         return [row[0].rpartition(".")[2] for row in rows]
 
+    def request_of(self, aggregate_id: str) -> set[str]:
+        """The ids of the requests that events of this tell of."""
+        with self.database.reading() as connection:
+            rows = connection.execute(
+                "select headers ->> 'request_id' from inventory.outbox where aggregate_id = %s", [aggregate_id]
+            ).fetchall()
+        return {row[0] for row in rows}
+
 
 def _id() -> str:
     return str(uuid7())
@@ -127,7 +140,7 @@ def shop(inventory_database: Database) -> Iterator[Shop]:
     inventory = Inventory(lambda: InventoryWork(inventory_database, service="inventory"), timedelta(minutes=15))
     servicer = InventoryServicer(inventory, StockQueries(inventory_database), PageTokens("secret"))
     with serve(servicer) as served:
-        shop = Shop(served, inventory_database)
+        shop = Shop(served, inventory_database, servicer)
         for name in ("north", "south"):
             shop.operator.PutWarehouse(pb.PutWarehouseRequest(warehouse=pb.Warehouse(id=name, name=name.title())))
         yield shop
@@ -390,6 +403,27 @@ def test_the_caller_catches_what_is_short_as_the_same_error(shop: Shop) -> None:
         {"sku": sku, "wanted": 2, "available": 1},
         {"sku": unknown, "wanted": 1, "available": 0},
     ]
+
+
+def test_reservations_that_travel_together_are_each_told_their_own_and_tell_of_their_own_request(shop: Shop) -> None:
+    sku, unknown = a_sku(), a_sku()
+    shop.receive(sku, 3)
+    requests = [reserve_request(line) for line in ((sku, 2), (unknown, 1), (sku, 2), (sku, 1))]
+    twice = pb.ReserveStockRequest(lines=[pb.StockLine(sku=sku, quantity=1)] * 2)
+    twice.MergeFrom(pb.ReserveStockRequest(reservation_id=_id(), order_id=_id(), warehouse_ids=["north"]))
+    outcomes = shop.servicer.together["ReserveStock"]([_item(each) for each in (*requests, twice)])
+    shown = [each.state if isinstance(each, pb.Reservation) else type(each) for each in outcomes]
+    assert shown == [pb.Reservation.HELD, OutOfStock, OutOfStock, pb.Reservation.HELD, InvalidArgument]
+    committed = [pb.CommitReservationRequest(reservation_id=each.reservation_id) for each in (requests[0], requests[1])]
+    outcomes = shop.servicer.together["CommitReservation"]([_item(each) for each in committed])
+    assert [getattr(each, "state", type(each)) for each in outcomes] == [pb.Reservation.COMMITTED, NotFound]
+    for request in (requests[0], requests[3]):
+        assert shop.request_of(request.reservation_id) == {f"for {request.reservation_id}"}
+
+
+def _item(request: Any) -> Item:
+    with log.bound(request_id=f"for {request.reservation_id}"):
+        return Item(request, Call("InventoryService.Test"), copy_context())
 
 
 def test_a_tombstone_has_neither_order_nor_goods(shop: Shop) -> None:
