@@ -1,8 +1,9 @@
 """Events as they are kept: the domain's frozen values ⇄ the messages of `services/order/v1/stored_events.proto`.
 
-Messages and fields are named as the events and theirs, so that one translation by type serves all of them. What is kept
-may change without what is told (`public_events`): a field that a later version adds is absent in what was kept before,
-and a change of meaning raises the schema and gets an upcaster in `UPCASTERS`.
+Messages and fields are named as the events and theirs, so that one translation by type serves nearly all. What is
+kept may change without what is told (`public_events`): a field that a later version adds is absent in what was kept
+before, and a change of meaning raises the schema and gets an upcaster (`evolution`). Bytes of every schema ever written
+lie in `tests/golden`.
 """
 
 import types
@@ -10,6 +11,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, get_args, get_origin, get_type_hints
 from uuid import UUID
 
@@ -17,26 +19,26 @@ from google.protobuf.message import Message
 
 from mercato.money import Money
 from mercato.wire import money_from_pb, money_to_pb, time_from_pb, time_to_pb
-from services.order.events import Event, State
+from services.order.events import Event, OrderCancelled, OrderRejected, ShortLine, State
+from services.order.evolution import UPCASTERS
 from services.order.v1 import stored_events_pb2 as pb
 
-SCHEMA = 1
-# (type, schema) → the message's bytes in the next schema.
-UPCASTERS: Mapping[tuple[str, int], Callable[[bytes], bytes]] = {}
+REMEMBERED = 4096
 
 
 def encode(event: Event) -> tuple[str, int, bytes]:
     """Type, schema and bytes of an event."""
     name = type(event).__name__
     message: Message = _EVENTS[name].write(event)
-    return name, SCHEMA, message.SerializeToString(deterministic=True)
+    return name, UPCASTERS.schema(name), message.SerializeToString(deterministic=True)
 
 
+# The same event is read by whoever decides on its order and by every projection, within a moment.
+@lru_cache(REMEMBERED)
 def decode(type_: str, schema: int, payload: bytes) -> Event:
     """The event that was kept under a type and schema."""
-    while upcast := UPCASTERS.get((type_, schema)):
-        payload, schema = upcast(payload), schema + 1
-    event: Event = _EVENTS[type_].read(getattr(pb, type_).FromString(payload))
+    present = UPCASTERS.upcast(type_, schema, payload)
+    event: Event = _EVENTS[type_].read(getattr(pb, type_).FromString(present))
     return event
 
 
@@ -100,4 +102,51 @@ def _present(kind: Any) -> Any:
     return kind
 
 
-_EVENTS: Mapping[str, _Translation] = {cls.__name__: _record(cls) for cls in get_args(Event)}
+def _rejected() -> _Translation:
+    short_line = _record(ShortLine)
+
+    def write(event: OrderRejected) -> pb.OrderRejected:
+        match event.reason:
+            case "OUT_OF_STOCK":
+                skus = [short_line.write(line) for line in event.skus]
+                return pb.OrderRejected(out_of_stock=pb.OrderRejected.OutOfStock(skus=skus))
+            case "SLOT_FULL" | "SLOT_CLOSED":
+                why = pb.OrderRejected.SlotRefused.Why.Value(event.reason)
+                return pb.OrderRejected(slot_refused=pb.OrderRejected.SlotRefused(why=why))
+            case "PAYMENT_DECLINED":
+                declined = pb.OrderRejected.PaymentDeclined(decline_code=event.decline_code)
+                return pb.OrderRejected(payment_declined=declined)
+            case _:
+                return pb.OrderRejected(refused=pb.OrderRejected.Refused(reason=event.reason))
+
+    def read(raw: pb.OrderRejected) -> OrderRejected:
+        match raw.WhichOneof("cause"):
+            case "out_of_stock":
+                return OrderRejected("OUT_OF_STOCK", tuple(short_line.read(line) for line in raw.out_of_stock.skus))
+            case "slot_refused":
+                return OrderRejected(pb.OrderRejected.SlotRefused.Why.Name(raw.slot_refused.why))
+            case "payment_declined":
+                return OrderRejected("PAYMENT_DECLINED", (), raw.payment_declined.decline_code)
+            case _:
+                return OrderRejected(raw.refused.reason)
+
+    return _Translation(write, read)
+
+
+def _cancelled() -> _Translation:
+    def write(event: OrderCancelled) -> pb.OrderCancelled:
+        refund = money_to_pb(event.refund) if event.refund else None
+        return pb.OrderCancelled(cancelled_from=pb.OrderCancelled.State.Value(event.from_state), refund=refund)
+
+    def read(raw: pb.OrderCancelled) -> OrderCancelled:
+        refund = money_from_pb(raw.refund) if raw.HasField("refund") else None
+        return OrderCancelled(State(pb.OrderCancelled.State.Name(raw.cancelled_from)), refund)
+
+    return _Translation(write, read)
+
+
+# Those whose message says it otherwise than the event.
+_OTHERWISE: Mapping[type[Any], Callable[[], _Translation]] = {OrderRejected: _rejected, OrderCancelled: _cancelled}
+_EVENTS: Mapping[str, _Translation] = {
+    cls.__name__: _OTHERWISE[cls]() if cls in _OTHERWISE else _record(cls) for cls in get_args(Event)
+}

@@ -378,7 +378,8 @@ def test_a_history_begins_with_the_placing_and_only_there() -> None:
 ONE_OF_EACH: Sequence[Event] = (
     PLACED,
     CONFIRMED,
-    OrderRejected("OUT_OF_STOCK", (ShortLine("milk", 2, 1),), "code"),
+    OrderRejected("OUT_OF_STOCK", (ShortLine("milk", 2, 1),)),
+    OrderRejected("PAYMENT_DECLINED", (), "code"),
     OrderCancelled(State.DELIVERY_FAILED, usd(5)),
     OrderCancelled(State.PENDING),
     ShipmentPlanned(SHIPMENT_ID),
