@@ -16,7 +16,7 @@ from services.order.events import Event, OrderPlaced
 from services.order.holding import Claim
 from services.order.public_events import public_event
 from services.order.store import OrderWork
-from services.order.tasks import Kind, Task, demanded_by, ends_the_way_forward
+from services.order.tasks import Kind, Task, demanded_by, ends_the_way_forward, owed
 
 Decide = Callable[[Order], Events]
 # What happened, and the order after it.
@@ -100,6 +100,16 @@ class Changes:
             else:
                 work.process.add(task, lease)
         return tasks if lease else ()
+
+    def demand_again(self, work: OrderWork, order_id: UUID) -> int:
+        """Have done what an order waits for when nobody is at it any more; how many things that is. NotFound."""
+        wanted, order, steps = owed(self.load(work, order_id)), None, list[Step]()
+        for recorded in work.streams.read(order_id):
+            order = evolve(order, recorded.event)
+            steps.append((recorded.event, order))
+        lost = [step for step in steps if wanted and demanded_by(*step) is wanted][-1:]
+        self._demand(work, lost, NOBODY_YET)
+        return len(lost)
 
 
 def _claim(order: Order) -> Claim:

@@ -21,6 +21,7 @@ from services.order.events import (
     OrderReturnApproved,
     PaymentRetried,
     RedeliveryPlanned,
+    State,
 )
 
 # The payment service remembers it: the same refund is asked for again under another id, or never done.
@@ -86,3 +87,18 @@ def demanded_by(event: Event, order: Order) -> Kind | None:
 def ends_the_way_forward(event: Event) -> bool:
     """Whether what somebody may be doing to bring the order about is to be dropped."""
     return isinstance(event, OrderCancelled)
+
+
+def owed(order: Order) -> Kind | None:
+    """What somebody must be doing about an order that stands like this; None if it waits for nobody of us."""
+    match order.state:
+        case State.PENDING:
+            return Kind.CHECK_OUT
+        case State.REJECTED | State.CANCELLED:
+            return Kind.COMPENSATE
+        case State.CONFIRMED if order.shipment_id is None:
+            return Kind.SHIP
+        case State.PICKING if order.picked is not None:
+            return Kind.FINISH
+        case _:
+            return None

@@ -215,6 +215,31 @@ def test_nothing_is_retried_about_what_is_not_there(shop: Shop, what: str) -> No
         shop.parts.queue.retry(what)
 
 
+def test_work_that_was_lost_is_begun_again(shop: Shop) -> None:
+    shop.points.fail("CreateShipment.before", Unavailable())
+    order = shop.place()
+    assert shop.sql("delete from process returning kind") == [("SHIP",)]
+    assert shop.parts.queue.retry(order.id) == 1
+    shop.rest()
+    assert shop.order(order.id).shipment_id
+    with pytest.raises(NotFound):
+        shop.parts.queue.retry(order.id)
+
+
+def test_a_compensation_that_was_lost_is_begun_again(shop: Shop) -> None:
+    free = +shop.inventory.free
+    shop.points.fail("ReleaseReservation.before", Unavailable())
+    order = shop.place()
+    with shop.acting(shop.customer, "cancel"):
+        shop.orders.cancel_order(UUID(order.id), "", "")
+    assert shop.sql("delete from process returning kind") == [("COMPENSATE",)]
+    assert shop.inventory.free != free
+    assert shop.parts.queue.retry(order.id) == 1
+    shop.rest()
+    assert not shop.sql("select kind from process")
+    assert shop.inventory.free == free
+
+
 def test_a_defect_puts_off_its_own_task_and_no_other(shop: Shop) -> None:
     shop.points.fail("CreateShipment.before", ValueError("a defect"), Unavailable(), ZeroDivisionError())
     first, second = shop.place(key="one"), shop.place(key="two")
@@ -288,3 +313,14 @@ def test_a_repeat_is_answered_though_the_cap_is_reached(order_database: Database
 def test_no_cap_is_no_cap(order_database: Database) -> None:
     shop = Shop(order_database, OrderConfig(most_pending=0, most_units=0))
     held_up(shop, 5)
+
+
+def test_however_long_the_pause_a_checkout_is_looked_at_when_its_deadline_has_come(shop: Shop) -> None:
+    shop.points.fail("ReserveStock.before", *[no("UNKNOWN_WAREHOUSE")] * 14)
+    order = shop.place()
+    run_once(shop, 12)
+    (late,) = shop.sql("select next_run_at > deadline_at from process")[0]
+    assert not late
+    shop.sql("update process set deadline_at = clock_timestamp(), next_run_at = clock_timestamp()")
+    assert shop.parts.process.run_once()
+    assert shop.order(order.id).rejection.reason == "CHECKOUT_TIMED_OUT"

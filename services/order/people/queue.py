@@ -77,25 +77,33 @@ class OrderQueue:
         return [_stuck(each) for each in self._queries.find((after[0], UUID(after[1])) if after else None, limit)]
 
     def retry(self, stuck_id: str) -> int:
-        """Try now what neighbours did not do, or the same means of payment once more. NotFound, NothingToRetry."""
+        """Try now what neighbours did not do, or the same means of payment once more; begin again what was lost.
+
+        NotFound, NothingToRetry.
+        """
         try:
             order_id = UUID(stuck_id)
         except ValueError:
             raise NotFound from None
         with self._work() as work:
-            retried = work.awaited.try_at_once(order_id) or self._pay_again(work, order_id)
+            retried = work.awaited.try_at_once(order_id) or self._decide_again(work, order_id)
         self._wake()
         return retried
 
-    def _pay_again(self, work: OrderWork, order_id: UUID) -> int:
+    def _decide_again(self, work: OrderWork, order_id: UUID) -> int:
         match work.awaited.of(order_id):
             case None:
-                raise NotFound
+                # The auditor finds orders that wait for us while nobody is at it. Every step of it may be repeated.
+                return self._changes.demand_again(work, order_id) or _nothing(order_id)
             case Decision.PAYMENT:
                 self._changes.decide(work, order_id, lambda order: decisions.retry_payment(order, ""))
                 return 1
             case decision:
                 raise NothingToRetry(ADVICE[decision][1].replace("{id}", str(order_id)))
+
+
+def _nothing(order_id: UUID) -> int:
+    raise NotFound(f"order {order_id} waits for nobody")
 
 
 def _stuck(waiting: Waiting) -> Stuck:
