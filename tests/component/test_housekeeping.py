@@ -49,6 +49,13 @@ def test_days_of_the_journal_are_made_ahead_and_dropped_when_they_are_old(
     assert min(days(owner)) == min(sorted(before)[1:])
 
 
+def test_the_journal_s_days_are_there_ahead(database: Database, owner: psycopg.Connection) -> None:
+    owner.execute(b"do $$ begin execute 'drop table outbox_journal_' || to_char(current_date + 7, 'YYYYMMDD'); end $$")
+    Housekeeping(database).run_once(NOON)
+    ahead = owner.execute("select to_char(current_date + n, 'YYYYMMDD') from generate_series(0, 7) n")
+    assert {f"outbox_journal_{row[0]}" for row in ahead} <= set(days(owner))
+
+
 def test_what_had_no_day_of_its_own_goes_with_the_others(database: Database, owner: psycopg.Connection) -> None:
     owner.execute(
         "insert into outbox_journal_rest (bucket, id, topic, aggregate_id, version, event_id, type, payload, headers,"

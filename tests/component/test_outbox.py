@@ -269,24 +269,6 @@ def test_an_open_transaction_elsewhere_holds_nothing_up(shop: Shop) -> None:
         assert shop.published() == [("a", 1)]
 
 
-def test_the_journals_days_are_there_ahead(shop: Shop) -> None:
-    shop.relay().run_once(NOON)
-    statement = "select count(*) from pg_inherits where inhparent = 'outbox_journal'::regclass"
-    with shop.database.reading() as connection:
-        assert connection.execute(statement).fetchone() == (9,)  # today, seven days, and the rest
-
-
 def test_an_aggregate_is_always_in_the_same_bucket() -> None:
     assert bucket("0190a6e0-0000-7000-8000-000000000001") == 12  # for ever: rows of before an update lie there
     assert {bucket(f"a{number}") for number in range(1000)} == set(range(BUCKETS))
-
-
-def test_keys_of_long_ago_are_forgotten(shop: Shop) -> None:
-    with Work(shop.database, shop.service) as work:
-        work.connection.execute(
-            "insert into idempotency (principal, rpc, key, fingerprint, create_time)"
-            " values ('a', 'b', 'old', '', now() - interval '73 hours'), ('a', 'b', 'new', '', now())"
-        )
-    shop.relay().run_once(NOON)
-    with shop.database.reading() as connection:
-        assert connection.execute("select key from idempotency").fetchall() == [("new",)]
