@@ -30,12 +30,20 @@ STATUS_OF_REASON: Mapping[str, int] = {
     "ETAG_REQUIRED": 428,
     "IDEMPOTENCY_KEY_REUSED": 422,
     "MESSAGE_TOO_LARGE": 413,
+    # Those that the documents could not tell otherwise: they know an operation's reasons, not their codes.
+    "TOO_MUCH_HELD": 429,
+    "TOO_MANY_DECLINES": 429,
+    "UNKNOWN_PROJECTION": 404,
 }
 
 # What the edge itself refuses, and what to do about it.
 EDGE: Mapping[str, tuple[int, str]] = {
     "MALFORMED_REQUEST": (400, "The request's head is ambiguous: it needs one Host and one way to tell its length."),
     "MALFORMED_JSON": (400, "The body is not JSON that can be read. Send one JSON object in UTF-8."),
+    "BAD_SIGNATURE": (
+        401,
+        "The webhook is not signed by the provider, or was too long ago. Compare the signing secret and the clock.",
+    ),
     "ORIGIN_REFUSED": (
         403,
         "A change authorised by the session cookie must come from a page of the same origin, and say so by Origin.",

@@ -73,7 +73,7 @@ class StripeProvider:
             "confirm": True,
             "error_on_requires_action": True,  # the customer is not there to prove who they are
             "payment_method": payment.payment_method,
-            "payment_method_types": ["card"],
+            "allowed_payment_method_types": ["card"],
             "metadata": {"payment_id": str(payment.id), "order_id": str(payment.order_id)},
             **_CHARGE,
         }

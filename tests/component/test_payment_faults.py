@@ -24,8 +24,9 @@ from mercato.postgres import Database
 from mercato.testing import all_at_once
 from mercato.wire import money_from_pb
 from services.payment.domain import Alarm, Payment, PaymentDeclined, PaymentVoided
+from services.payment.observation import Observation
 from services.payment.resolution import ALARMS
-from tests.component.payment_shop import UNKNOWN, VISA, Gone, Shop, opened
+from tests.component.payment_shop import UNKNOWN, VISA, Gone, Shop, opened, work_of
 from tests.component.provider_process import KEY, ProviderProcess, provider_running
 
 
@@ -96,6 +97,18 @@ def test_f5_a_refund_is_not_given_twice_though_the_first_who_gave_it_is_gone(sho
     shop.resolve_all()
     assert shop.stands(payment.id) == ("CAPTURED", 2500, 300)
     assert _moved(shop, payment.id) == ["authorize", "capture", "refund"]
+
+
+def test_f5_what_is_seen_while_it_is_being_answered_is_not_counted_twice(shop: Shop) -> None:
+    payment = shop.captured()
+    with pytest.raises(Gone):
+        shop.dying.refund_payment(UUID(payment.id), Money(300, "EUR"), "broken", None)
+    observation = Observation(partial(work_of, shop), shop.stripe, shop.resolution)
+    reference = next(each["payment_intent"] for each in _movements(shop) if each["payment_id"] == payment.id)
+    assert not observation.observe(UUID(payment.id), reference)
+    shop.resolve_all()
+    assert not observation.observe(UUID(payment.id), reference)
+    assert shop.stands(payment.id) == ("CAPTURED", 2500, 300)
 
 
 def test_f6_silence_is_unknown_until_it_is_asked_for_and_then_what_it_was(shop: Shop) -> None:
