@@ -58,7 +58,8 @@ SNAPSHOTS = EveryEvents(100)
 ORDER = DataclassCodec(Order)
 
 
-def _evolved(order: Order | None, stored: StoredEvent) -> Order:
+def evolved(order: Order | None, stored: StoredEvent) -> Order:
+    """The order after an event as it is kept."""
     return evolve(order, decode(stored.type, stored.schema, stored.payload))
 
 
@@ -67,7 +68,7 @@ class StreamStore:
 
     def __init__(self, events: PostgresEventStore, snapshots: PostgresSnapshots) -> None:
         self._events = events
-        self._orders = Streams(events, _evolved, ORDER, snapshots, SNAPSHOTS)
+        self._orders = Streams(events, evolved, ORDER, snapshots, SNAPSHOTS)
 
     def load(self, order_id: UUID) -> Order | None:
         """The order as its events make it; None without any."""
