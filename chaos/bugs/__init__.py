@@ -5,6 +5,7 @@ text as it is imported; where the text is not found exactly once, the build fail
 Each bug has a scenario that leads to where it matters, and must then be found by the checker; on the sound build, the
 same scenarios must leave nothing to find.
 
-    python -m chaos.bugs                    all of them, each on a mesh of its own
+    python -m chaos.bugs                    all of them, on one mesh
     python -m chaos.bugs no_tombstone       one
+    python -m chaos.bugs --apart            each on a mesh of its own
 """

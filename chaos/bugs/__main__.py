@@ -16,6 +16,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="bugs to try; all of them where none is named")
     parser.add_argument("--list", action="store_true", help="only say which there are")
     parser.add_argument("--no-sound", action="store_true", help="do not run the scenarios on the sound build first")
+    parser.add_argument("--apart", action="store_true", help="try each bug on a mesh of its own")
     arguments = parser.parse_args()
     console = wide(Console(highlight=False))
     if unknown := {*arguments.names} - {bug.name for bug in BUGS}:
@@ -25,7 +26,7 @@ def main() -> int:
         for bug in chosen:
             console.print(f"{bug.name:<26} {bug.says}")
         return 0
-    return 0 if Trials(console).run(chosen, sound=not arguments.no_sound) else 1
+    return 0 if Trials(console, apart=arguments.apart).run(chosen, sound=not arguments.no_sound) else 1
 
 
 if __name__ == "__main__":

@@ -24,6 +24,12 @@ class Bug:
     schema: str = ""
     """What the database would lack in a build with this bug: its last line of defence."""
 
+    @property
+    def processes(self) -> list[str]:
+        """The services that it is in; a bug of the chassis is in that of orders, which does most with it."""
+        services = {edit.module.split(".")[1] for edit in self.edits if edit.module.startswith("services.")}
+        return sorted(services) or ["order"]
+
 
 def _bug(name: str, says: str, scenario: str, caught_by: str, *edits: tuple[str, str, str], schema: str = "") -> Bug:
     return Bug(name, says, tuple(Edit(*each) for each in edits), scenario, frozenset(caught_by.split()), schema)
@@ -99,16 +105,6 @@ BUGS: Sequence[Bug] = (
             "                if work.reservations.bury(tombstone):\n                    return tombstone\n",
             "                return tombstone\n",
         ),
-    ),
-    _bug(
-        "missing_available",
-        "stock is taken without a look at what is available",
-        "last_unit",
-        "I3",
-        ("services.inventory.statements", "where s.available >= w.quantity) =", "where true) ="),
-        ("services.inventory.statements", "from level where available >= quantity) =", "from level where true) ="),
-        ("services.inventory.domain", "if change.after.available < 0:", "if False:"),
-        schema="alter table inventory.stock drop constraint stock_available",
     ),
     _bug(
         "expiry_ignores_committed",
@@ -235,17 +231,6 @@ BUGS: Sequence[Bug] = (
         ),
     ),
     _bug(
-        "forgotten_task",
-        "what gave no answer is not asked again",
-        "payment_is_away",
-        "I6",
-        (
-            "services.order.process",
-            "work.process.postpone(task,",
-            "(work.process.end(task),",
-        ),
-    ),
-    _bug(
         "ack_before_commit",
         "a consumer moves on before the effect is committed",
         "listener_stumbles",
@@ -278,6 +263,28 @@ BUGS: Sequence[Bug] = (
             "",
         ),
         ("services.product.store", "where excluded.sequence > l.sequence", "where true"),
+    ),
+    # These two leave a mesh behind in which others cannot be tried as well.
+    _bug(
+        "missing_available",
+        "stock is taken without a look at what is available",
+        "last_unit",
+        "I3",
+        ("services.inventory.statements", "where s.available >= w.quantity) =", "where true) ="),
+        ("services.inventory.statements", "from level where available >= quantity) =", "from level where true) ="),
+        ("services.inventory.domain", "if change.after.available < 0:", "if False:"),
+        schema="alter table inventory.stock drop constraint stock_available",
+    ),
+    _bug(
+        "forgotten_task",
+        "what gave no answer is not asked again",
+        "payment_is_away",
+        "I6",
+        (
+            "services.order.process",
+            "work.process.postpone(task,",
+            "(work.process.end(task),",
+        ),
     ),
 )
 

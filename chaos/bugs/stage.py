@@ -97,8 +97,13 @@ class Stage:
     # What people do.
 
     def order(self, shopper: Shopper, sku: str, quantity: int = 1, method: str = VISA) -> Operation:
-        """Place an order, whatever comes of it."""
-        return shopper.ask("place", "/v1/orders", self.wish(shopper, sku, quantity, method))
+        """Place an order, whatever comes of it; asked again until one hears of it, for a scenario goes on with it."""
+        operation = shopper.ask("place", "/v1/orders", self.wish(shopper, sku, quantity, method))
+        deadline = time.monotonic() + PATIENCE
+        while not operation.decided and time.monotonic() < deadline:
+            time.sleep(0.2)
+            shopper.again(operation)
+        return operation
 
     def wish(self, shopper: Shopper, sku: str, quantity: int = 1, method: str = VISA) -> Json:
         """An order of one line."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -33,6 +34,8 @@ ENVIRONMENT = {
     "MERCATO_ORDER_LEASE": "2s",
     "MERCATO_PAYMENT_LEASE": "500ms",
     "MERCATO_PAYMENT_LONGEST_PAUSE": "2s",
+    # It would mend what it finds.
+    "MERCATO_AUDITOR_EVERY": "24h",
 }
 RUNNER = "chaos.bugs.run"
 TOLD = 3
@@ -54,58 +57,110 @@ class Result:
 
 
 class Trials:
-    """Runs them, and says how they go."""
+    """Runs them, and says how they go.
 
-    def __init__(self, console: Console) -> None:
+    All on one mesh: first every scenario as the code is; then for each bug the processes that it is in are restarted
+    with it, and without it when its scenario is over. What was found before is not found again. Or each bug apart, on
+    a mesh of its own all of whose processes have it: slower, and beyond doubt.
+    """
+
+    def __init__(self, console: Console, *, apart: bool = False) -> None:
         self._console = console
+        self._apart = apart
+        self._known: set[Key] = set()
 
     def run(self, bugs: Sequence[Bug], *, sound: bool) -> bool:
         """Whether the sound build passes everything, and every bug is caught."""
-        passed = [self._sound(bugs)] if sound else []
+        with staged() as stage:
+            passed = [self._sound(stage, bugs)] if sound else []
+            results = [] if self._apart else [self._tried(bug, partial(self._try_here, stage)) for bug in bugs]
+        results += [self._tried(bug, self._try_apart) for bug in bugs] if self._apart else []
         table = Table("bug", "caught by", "seconds", "for example", title="seeded bugs")
-        for bug in bugs:
-            result = self._try(bug)
-            caught = caught_by(bug, result)
-            passed.append(bool(caught) and result.planted)
-            verdict = ", ".join(caught) or ("[red]not caught[/red]" if result.planted else "[red]not planted[/red]")
-            table.add_row(bug.name, verdict, f"{result.seconds:.0f}", _example(bug, result))
-            self._say(f"  {bug.name}: {verdict} after {result.seconds:.0f} s")
-            if not caught:
-                self._tell(result)
+        for bug, result in zip(bugs, results, strict=True):
+            table.add_row(bug.name, _verdict(bug, result), f"{result.seconds:.0f}", _example(bug, result))
         self._console.print(table)
-        return all(passed)
+        return all([*passed, *(bool(caught_by(bug, result)) for bug, result in zip(bugs, results, strict=True))])
 
-    def _sound(self, bugs: Iterable[Bug]) -> bool:
+    def _sound(self, stage: Stage, bugs: Iterable[Bug]) -> bool:
         """Every scenario on the code as it is: there must be nothing to find."""
         names = dict.fromkeys(bug.scenario for bug in bugs)
         began = time.monotonic()
-        with staged() as stage:
-            checks = [check for name in names for check in _played(stage, name)]
-            checks += stage.judge()
-        result = Result("sound", checks, time.monotonic() - began)
-        self._tell(result)
+        checks = [check for name in names for check in _played(stage, name)]
+        result = Result("sound", [*checks, *stage.judge()], time.monotonic() - began)
+        self._known.update(_keys(result.checks))
         verdict = "nothing found" if not result.broken else "[red]not sound[/red]"
         self._say(f"  {len(names)} scenarios on the sound build: {verdict} after {result.seconds:.0f} s")
+        self._tell(result)
         return not result.broken
 
-    def _try(self, bug: Bug) -> Result:
+    def _tried(self, bug: Bug, tries: Callable[[Bug], tuple[Sequence[Check], bool]]) -> Result:
+        """Try a bug, and say what came of it."""
         began = time.monotonic()
+        checks, planted_ = tries(bug)
+        result = Result(bug.name, checks, time.monotonic() - began, planted_)
+        self._say(f"  {bug.name}: {_verdict(bug, result)} after {result.seconds:.0f} s")
+        if not caught_by(bug, result):
+            self._tell(result)
+        return result
+
+    def _try_here(self, stage: Stage, bug: Bug) -> tuple[Sequence[Check], bool]:
+        mesh = stage.arena.mesh
+        for name in bug.processes:
+            mesh.restart(name, {VARIABLE: bug.name})
+        checks = _attempted(stage, bug)
+        for name in bug.processes:
+            mesh.restart(name)
+        fresh = [_without(check, self._known) for check in checks]
+        self._known.update(_keys(checks))
+        return fresh, _planted(stage, bug)
+
+    @staticmethod
+    def _try_apart(bug: Bug) -> tuple[Sequence[Check], bool]:
         with staged({VARIABLE: bug.name}) as stage:
-            if bug.schema:
-                with closing(psycopg.connect(stage.arena.database_url, autocommit=True)) as connection:
-                    connection.execute(bug.schema.encode())
-            checks = [*_played(stage, bug.scenario), *stage.judge()]
-            is_planted = all(_says(stage.arena, planted(edit.module)) for edit in bug.edits)
-        return Result(bug.name, checks, time.monotonic() - began, is_planted)
+            return _attempted(stage, bug), _planted(stage, bug)
 
     def _tell(self, result: Result) -> None:
-        """What was found instead."""
+        """What was found, if it is not what was looked for."""
         for check in result.broken:
             for finding in check.findings[:TOLD]:
                 self._console.print(f"    {result.name}: {check.invariant} {finding}", style="red", markup=False)
 
     def _say(self, what: str) -> None:
         self._console.print(what, soft_wrap=True)
+
+
+Key = tuple[str, str, str]
+
+
+def _key(check: Check, finding: str) -> Key:
+    """What a finding is about; the rest of it may change while nothing happens."""
+    return check.invariant, check.holds, finding.partition(":")[0]
+
+
+def _keys(checks: Iterable[Check]) -> set[Key]:
+    return {_key(check, finding) for check in checks for finding in check.findings}
+
+
+def _without(check: Check, known: set[Key]) -> Check:
+    return replace(check, findings=[each for each in check.findings if _key(check, each) not in known])
+
+
+def _attempted(stage: Stage, bug: Bug) -> list[Check]:
+    """Play a bug's scenario in a database as it would be, and judge."""
+    if bug.schema:
+        with closing(psycopg.connect(stage.arena.database_url, autocommit=True)) as connection:
+            connection.execute(bug.schema.encode())
+    return [*_played(stage, bug.scenario), *stage.judge()]
+
+
+def _planted(stage: Stage, bug: Bug) -> bool:
+    """Whether some process has said that it runs what the bug changes."""
+    return all(_says(stage.arena, planted(edit.module)) for edit in bug.edits)
+
+
+def _verdict(bug: Bug, result: Result) -> str:
+    caught = caught_by(bug, result)
+    return ", ".join(caught) or ("[red]not caught[/red]" if result.planted else "[red]not planted[/red]")
 
 
 @contextmanager
@@ -136,8 +191,8 @@ def _played(stage: Stage, name: str) -> list[Check]:
 
 
 def caught_by(bug: Bug, result: Result) -> list[str]:
-    """The invariants by which a bug was found, of those by which it is to be found."""
-    return sorted({check.invariant for check in result.broken} & bug.caught_by)
+    """The invariants by which a bug was found, of those by which it is to be found; none if it was not there."""
+    return [] if not result.planted else sorted({check.invariant for check in result.broken} & bug.caught_by)
 
 
 def _says(arena: Arena, line: str) -> bool:

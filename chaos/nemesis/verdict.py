@@ -12,8 +12,7 @@ from typing import LiteralString
 
 import psycopg
 
-from auditor.mesh import Auditor
-from auditor.provider import provider_log
+from auditor.mesh import audit
 from chaos.nemesis.arena import Arena
 from chaos.nemesis.history import History, Json, Operation, Outcome
 from chaos.nemesis.people import Person, Shopper, patiently
@@ -213,18 +212,20 @@ def carried(arena: Arena) -> Iterator[Check]:
     phantom = [f"event {each} is in Kafka, and was never committed" for each in published - dead - committed]
     yield Check("I8", "What is committed is in Kafka.", len(committed), lost)
     yield Check("I8", "What is in Kafka is committed.", len(lying), phantom)
-    yield Check("I8", "What is told of orders and payments has happened.", len(lying), [*_invented(lying, reached)])
-    yield Check("I9", "First occurrences come in the order of their versions.", len(lying), [*_disorder(lying)])
+    yield Check("I8", "What is told of orders and payments has happened.", len(lying), [*invented(lying, reached)])
+    yield Check("I9", "First occurrences come in the order of their versions.", len(lying), [*disorder(lying)])
 
 
-def _invented(lying: Sequence[Record], reached: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+def invented(lying: Sequence[Record], reached: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """What is told of a version that an aggregate never came to."""
     for each in lying:
         version = int(each.headers.get("version") or 0)
         if each.topic in reached and version > reached[each.topic].get(each.key, 0):
             yield f"{each.topic} tells of {each.key} in version {version}, which there never was"
 
 
-def _disorder(lying: Sequence[Record]) -> Iterator[str]:
+def disorder(lying: Sequence[Record]) -> Iterator[str]:
+    """What comes for the first time after a later version of the same aggregate."""
     highest: dict[tuple[str, str], int] = {}
     seen: set[tuple[str, str]] = set()
     for each in lying:
@@ -241,14 +242,19 @@ def _disorder(lying: Sequence[Record]) -> Iterator[str]:
 
 def audited(arena: Arena) -> Iterator[Check]:
     """Every rule of the auditor over all schemas and the provider's log, with nothing left to wait for."""
-    auditor = Auditor(arena.database_url, provider_log(arena.provider_url, arena.provider_key), timedelta(0))
-    with closing(auditor):
-        for verdict in auditor.audit().verdicts:
-            invariant, _, rule = verdict.rule.partition("_")
-            found = [str(finding) for finding in verdict.findings]
-            if verdict.missing:
-                found.append(f"could not be checked: {verdict.missing}")
-            yield Check(invariant, f"{verdict.schema}: {rule.replace('_', ' ')}", 0, found, rule=True)
+    report = audit(
+        arena.database_url,
+        provider=arena.provider_url,
+        provider_key=arena.provider_key,
+        bootstrap=arena.mesh.bootstrap,
+        grace=timedelta(0),
+    )
+    for verdict in report.verdicts:
+        invariant, _, rule = verdict.rule.partition("_")
+        found = [str(finding) for finding in verdict.findings]
+        if verdict.missing:
+            found.append(f"could not be checked: {verdict.missing}")
+        yield Check(invariant, f"{verdict.schema}: {rule.replace('_', ' ')}", 0, found, rule=True)
 
 
 def replayed(arena: Arena) -> Iterator[Check]:
