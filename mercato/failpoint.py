@@ -6,6 +6,9 @@ and are named by the use case that runs through them, so that no write path need
     order.PlaceOrder.before_commit              order.process.ship.call.CreateShipment.after
     product.availability.after_commit           inventory.relay.after_ack
 
+What happens there, once: `crash` (as by kill -9), `raise` (what nobody foresaw), `hang` (until it is disarmed), `lose`
+(before a call the request, behind a call or a commit the answer: what is heard of it is silence).
+
 MERCATO_FAILPOINT="order.PlaceOrder.before_commit=crash" arms one from the start, `=crash:3` at the third passing;
 a running process is armed by its control (`mercato.failpoint_control`). Unwatched they cost a look at a flag.
 """
