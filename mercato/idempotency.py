@@ -14,15 +14,21 @@ from mercato.rpc.call import Key, current_call
 
 __all__ = ["Idempotency", "Key"]
 
+# One message to the server. The lock timeout is put back by what depends on the row's being written or not.
 CLAIM: LiteralString = """
-    insert into idempotency (principal, rpc, key, fingerprint) values (%s, %s, %s, %s) on conflict do nothing"""
+    with patience as materialized (
+        select current_setting('lock_timeout') as before, set_config('lock_timeout', %s, true) as now),
+    claimed as (
+        insert into idempotency (principal, rpc, key, fingerprint)
+        select %s, %s, %s, %s from patience where now is not null on conflict do nothing returning 1),
+    counted as materialized (select count(*) as n from claimed)
+    select n, set_config('lock_timeout', case when n >= 0 then before end, true) from counted, patience"""
 FIND: LiteralString = """
     select fingerprint, resource_id from idempotency where principal = %s and rpc = %s and key = %s"""
 MADE: LiteralString = """
     update idempotency set resource_id = %s where principal = %s and rpc = %s and key = %s"""
 # How long the second of two equal requests waits for the first one's transaction.
-BE_PATIENT: LiteralString = "set local lock_timeout = '1s'"
-AS_BEFORE: LiteralString = "set local lock_timeout to default"
+PATIENCE = "1s"
 
 
 class Idempotency:
@@ -45,10 +51,9 @@ class Idempotency:
         return None if claimed else self.peek(key)
 
     def _claim(self, key: Key) -> bool:
-        self._connection.execute(BE_PATIENT)
-        claimed = self._connection.execute(CLAIM, [key.principal, key.rpc, key.key, key.fingerprint]).rowcount
-        self._connection.execute(AS_BEFORE)
-        return claimed == 1
+        values = [PATIENCE, key.principal, key.rpc, key.key, key.fingerprint]
+        row = self._connection.execute(CLAIM, values).fetchone()
+        return bool(row and row[0])
 
     def peek(self, key: Key | None) -> str | None:
         """The id of what the key made, without claiming it: None if it made nothing yet. IdempotencyKeyReused."""

@@ -52,12 +52,23 @@ class Session(Connection[TupleRow]):
 
     def limit_statements(self, seconds: float | None) -> None:
         """Let no statement outlive the caller's deadline by more than a step."""
-        limit = LONGEST_STATEMENT
-        if seconds is not None:
-            limit = min(max(1, math.ceil(seconds * 1000 / STEP)) * STEP, LONGEST_STATEMENT)
+        limit = _limit(seconds)
         if limit != self.limit:
             self.execute("select set_config('statement_timeout', %s, false)", [str(limit)])
             self.limit = limit
+
+    def begin(self, seconds: float | None) -> None:
+        """Begin a transaction whose statements do not outlive the deadline either, in one message to the server."""
+        limit = _limit(seconds)
+        self.execute(
+            b"begin" if limit == self.limit else b"begin; set local statement_timeout = %d" % limit, prepare=False
+        )
+
+
+def _limit(seconds: float | None) -> int:
+    if seconds is None:
+        return LONGEST_STATEMENT
+    return min(max(1, math.ceil(seconds * 1000 / STEP)) * STEP, LONGEST_STATEMENT)
 
 
 class Database:
@@ -77,7 +88,7 @@ class Database:
         self._url = url
         self._constraints: Constraints = constraints or {}
         self._unready = ""
-        self._pool = ConnectionPool(
+        self._pool: ConnectionPool[Session] = ConnectionPool(
             url,
             connection_class=Session,
             kwargs={"autocommit": True, "application_name": schema, **OPTIONS},
@@ -97,31 +108,40 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Connection[TupleRow]]:
         """A transaction: committed at the end of the block, rolled back when it raises."""
-        with self.reading() as connection:
-            connection.execute("begin")
+        with translated(self._constraints):
+            remaining = _remaining()
+            connection = self._take(remaining)
             try:
-                yield connection
-                if wrote := watched() and _wrote(connection):
-                    failpoint("before_commit")
-            except BaseException:
-                if not connection.broken:
-                    connection.rollback()
-                raise
-            connection.commit()
-            if wrote:
-                failpoint("after_commit")
+                connection.begin(remaining)
+                try:
+                    yield connection
+                    if wrote := watched() and _wrote(connection):
+                        failpoint("before_commit")
+                except BaseException:
+                    if not connection.broken:
+                        connection.rollback()
+                    raise
+                connection.commit()
+                if wrote:
+                    failpoint("after_commit")
+            finally:
+                self._pool.putconn(connection)
 
     @contextmanager
     def reading(self) -> Iterator[Connection[TupleRow]]:
         """A connection on which every statement is a transaction of its own."""
         with translated(self._constraints):
-            remaining = current_call().remaining
-            if remaining is not None and remaining <= 0:
-                raise out_of_time()
-            patience = PATIENCE if remaining is None else max(0.0, min(PATIENCE, remaining))
-            with self._pool.connection(patience) as connection:
+            remaining = _remaining()
+            connection = self._take(remaining)
+            try:
                 connection.limit_statements(remaining)
                 yield connection
+            finally:
+                self._pool.putconn(connection)
+
+    def _take(self, remaining: float | None) -> Session:
+        # Not by the pool's own context manager: it commits what is committed, once more and for the price of a look.
+        return self._pool.getconn(PATIENCE if remaining is None else max(0.0, min(PATIENCE, remaining)))
 
     def dedicated(self) -> Session:
         """A connection of its own, autocommitting, that whoever asked for it closes."""
@@ -148,6 +168,13 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._pool.close()
+
+
+def _remaining() -> float | None:
+    remaining = current_call().remaining
+    if remaining is not None and remaining <= 0:
+        raise out_of_time()
+    return remaining
 
 
 def _wrote(connection: Connection[TupleRow]) -> bool:

@@ -1,7 +1,7 @@
 """What PostgreSQL's errors mean to a caller: translated in one place, by their SQLSTATE."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from types import TracebackType
 
 import psycopg
 from psycopg import errors
@@ -26,16 +26,27 @@ def out_of_time() -> DeadlineExceeded:
     return DeadlineExceeded("the time for it ran out before the database answered")
 
 
-@contextmanager
-def translated(constraints: Constraints) -> Iterator[None]:
-    """Raise the error that a database's error stands for; a defect passes as it is."""
-    try:
-        yield
-    except psycopg.Error as error:
-        meaning = meaning_of(error, constraints)
-        if meaning is None:
-            raise
-        raise meaning from error
+class Translated:
+    """Raises the error that a database's error stands for; a defect passes as it is."""
+
+    __slots__ = ("_constraints",)  # entered at every transaction: a generator would cost three times as much
+
+    def __init__(self, constraints: Constraints) -> None:
+        self._constraints = constraints
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, cls: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, psycopg.Error) and (meaning := meaning_of(error, self._constraints)):
+            raise meaning from error
+
+
+def translated(constraints: Constraints) -> Translated:
+    """Within the block, errors of the database become ours."""
+    return Translated(constraints)
 
 
 def meaning_of(error: psycopg.Error, constraints: Constraints) -> MercatoError | None:
