@@ -1,0 +1,355 @@
+"""Orders a second, and what one costs: PlaceOrder over gRPC to a whole mesh, durable, beside itself without company.
+
+    python -m benchmarks.checkout --seconds 8 --buyers 24
+
+A mesh of its own is started (PostgreSQL, Valkey, Kafka, the provider's simulator and all services; the gateway and the
+auditor are stopped again) and filled. Buyers are threads of this process that place orders of 1 to 4 lines as the
+gateway does. Measured are full load (buyers without a pause) and half of that (orders that are due at even times; an
+order's latency counts from when it was due), for
+
+    spread, hot          many SKUs, or everybody the same one
+    cash, card           cash_on_delivery, or the provider (the simulator: a process of its own, whose log is flushed)
+    together, alone      calls travel together and are done as sets, or each goes by itself (MERCATO_TOGETHER=off)
+
+`--profile order` writes where that service's CPU goes, line by line, instead of measuring half load.
+"""
+
+import argparse
+import os
+import random
+import signal
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import psycopg
+from google.type import latlng_pb2
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.meter import Reading, cpu_of
+from mercato.api.delivery.v1 import delivery_pb2, delivery_pb2_grpc
+from mercato.api.inventory.v1 import inventory_pb2, inventory_pb2_grpc
+from mercato.api.order.v1 import order_pb2, order_pb2_grpc
+from mercato.api.product.v1 import product_pb2, product_pb2_grpc
+from mercato.api.user.v1 import user_pb2, user_pb2_grpc
+from mercato.auth import Signer
+from mercato.errors import MercatoError
+from mercato.ids import uuid7
+from mercato.local.mesh import Mesh
+from mercato.local.part import State
+from mercato.money import Money
+from mercato.rpc import on_behalf_of
+from mercato.rpc.channel import Channels
+from mercato.wire import money_to_pb
+from shop import city
+
+SERVICES = ("product", "inventory", "delivery", "payment", "user", "order")
+PAYS = {"cash": "cash_on_delivery", "card": "pm_card_visa"}
+SKUS = 400
+PASSWORD = uuid7().hex
+CUSTOMERS = 24
+PLENTY = 1_000_000
+MOST_OF_A_SLOT = 10_000
+SAMPLER = Path(__file__).parent / "sampler"
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Somebody who orders."""
+
+    id: str
+    address_id: str
+    slot_ids: tuple[str, ...]
+
+
+class Town:
+    """A mesh with goods, slots and customers in plenty, and the way to order there."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+        self._operator = Channels(Signer.load(mesh.home.keys, "operator"), mesh.targets)
+        self._gateway = Channels(Signer.load(mesh.home.keys, "gateway"), mesh.targets)
+        self._orders = self._gateway.stub(order_pb2_grpc.OrderServiceStub)
+        self.customers: list[Customer] = []
+
+    def open(self) -> None:
+        """Fill it."""
+        products = self._operator.stub(product_pb2_grpc.ProductServiceStub)
+        inventory = self._operator.stub(inventory_pb2_grpc.InventoryServiceStub)
+        delivery = self._operator.stub(delivery_pb2_grpc.DeliveryServiceStub)
+        rows = [_row(number) for number in range(SKUS)]
+        products.ImportProducts(iter([product_pb2.ImportProductsRequest(rows=rows)]))
+        lines = [inventory_pb2.StockLine(sku=row.sku, quantity=PLENTY) for row in rows]
+        for house in city.WAREHOUSES:
+            inventory.PutWarehouse(
+                inventory_pb2.PutWarehouseRequest(warehouse=inventory_pb2.Warehouse(id=house.id, name=house.name))
+            )
+            inventory.BatchReceiveStock(
+                inventory_pb2.BatchReceiveStockRequest(
+                    warehouse_id=house.id, lines=lines, reference="benchmark", request_id=str(uuid7())
+                ),
+                timeout=30,
+            )
+        for zone in city.ZONES:
+            delivery.PutZone(_zone(zone))
+        self.customers = [self._customer(number) for number in range(CUSTOMERS)]
+
+    def _customer(self, number: int) -> Customer:
+        users = self._operator.stub(user_pb2_grpc.UserServiceStub)
+        delivery = self._operator.stub(delivery_pb2_grpc.DeliveryServiceStub)
+        account = user_pb2.PutAccountRequest(
+            email=f"buyer-{number}@mercato.example",
+            password=PASSWORD,
+            display_name="B",
+            roles=["customer"],
+        )
+        user, zone = users.PutAccount(account), city.ZONES[number % len(city.ZONES)]
+        place = latlng_pb2.LatLng(latitude=zone.doorstep[0], longitude=zone.doorstep[1])
+        address = user_pb2.Address(
+            label="home",
+            recipient="B",
+            line1="1 Row",
+            postal_code="45202",
+            city="Cincinnati",
+            country_code="US",
+            location=place,
+        )
+        with on_behalf_of(user.id):
+            kept = self._gateway.stub(user_pb2_grpc.UserServiceStub).CreateAddress(
+                user_pb2.CreateAddressRequest(user_id=user.id, address=address)
+            )
+        slots = delivery.ListSlots(delivery_pb2.ListSlotsRequest(zone_id=zone.id)).slots
+        return Customer(user.id, kept.id, tuple(slot.id for slot in list(slots)[-8:]))
+
+    def order(self, rnd: random.Random, method: str, *, hot: bool) -> bool:
+        """Place an order; False if it was refused, or nobody knows."""
+        customer = rnd.choice(self.customers)
+        wanted = {_sku(0)} if hot else {_sku(rnd.randrange(SKUS)) for _ in range(rnd.randint(1, 4))}
+        request = order_pb2.PlaceOrderRequest(
+            lines=[order_pb2.LineQuantity(sku=sku, quantity=1) for sku in wanted],
+            address_id=customer.address_id,
+            slot_id=rnd.choice(customer.slot_ids),
+            payment_method=method,
+            request_id=str(uuid7()),
+        )
+        with on_behalf_of(customer.id):
+            try:
+                self._orders.PlaceOrder(request, timeout=10.0)
+            except MercatoError as error:
+                REFUSALS[f"{type(error).__name__}: {error}"[:90]] += 1
+                return False
+        return True
+
+    def confirmed(self) -> int:
+        """Orders that came through so far, with all they need; the placing call may have ended before."""
+        url = self.mesh.setup_environment["MERCATO_DATABASE_URL"]
+        with psycopg.connect(url) as connection:
+            row = connection.execute("select count(*) from orders.events where type = 'OrderConfirmed'").fetchone()
+        return int(row[0]) if row else 0
+
+    def close(self) -> None:
+        """Leave."""
+        self._operator.close()
+        self._gateway.close()
+
+
+REFUSALS: Counter[str] = Counter()
+
+
+def _sku(number: int) -> str:
+    return f"bench-{number:04}"
+
+
+def _row(number: int) -> product_pb2.ImportRow:
+    price = money_to_pb(Money(500 + number, city.CURRENCY))
+    path = ["Grocery", "Biscuits"]
+    return product_pb2.ImportRow(
+        line=number + 2, sku=_sku(number), title=f"Biscuits {number}", category_path=path, price=price
+    )
+
+
+def _zone(zone: city.Zone) -> delivery_pb2.PutZoneRequest:
+    corners = [latlng_pb2.LatLng(latitude=corner[0], longitude=corner[1]) for corner in zone.polygon]
+    return delivery_pb2.PutZoneRequest(
+        zone=delivery_pb2.Zone(
+            id=zone.id,
+            name=zone.name,
+            time_zone=city.TIME_ZONE,
+            polygon=corners,
+            warehouse_ids=zone.warehouse_ids,
+            delivery_fee=money_to_pb(Money(zone.delivery_fee, city.CURRENCY)),
+            free_from=money_to_pb(Money(zone.free_from, city.CURRENCY)),
+            minimum_total=money_to_pb(Money.zero(city.CURRENCY)),
+        ),
+        slot_capacity=MOST_OF_A_SLOT,
+        first_hour=city.FIRST_HOUR,
+        last_hour=city.LAST_HOUR,
+    )
+
+
+def measure(
+    act: Callable[[random.Random], bool],
+    *,
+    buyers: int,
+    rate: float,
+    seconds: float,
+    warm_up: float,
+    pids: dict[str, int],
+) -> Reading:
+    """Load for a while: without a pause, or with so many orders a second due at even times."""
+    numbers, began = count(), time.perf_counter()
+    start, end = began + warm_up, began + warm_up + seconds
+    latencies: list[float] = []
+    refused: list[None] = []
+
+    def buy(number: int) -> None:
+        rnd = random.Random(number)  # noqa: S311  the same orders in every run
+        while True:
+            due = began + next(numbers) / rate if rate else time.perf_counter()
+            time.sleep(max(0.0, due - time.perf_counter()))
+            if time.perf_counter() > end:
+                return
+            good, done = act(rnd), time.perf_counter()
+            if start <= done <= end:
+                latencies.append(done - due)
+                if not good:
+                    refused.append(None)
+
+    threads = [threading.Thread(target=buy, args=[number]) for number in range(buyers)]
+    for thread in threads:
+        thread.start()
+    time.sleep(max(0.0, start - time.perf_counter()))
+    before = {name: cpu_of(pid) for name, pid in pids.items()}
+    time.sleep(max(0.0, end - time.perf_counter()))
+    after = {name: cpu_of(pid) for name, pid in pids.items()}
+    for thread in threads:
+        thread.join()
+    cpu = {name: after[name] - before[name] for name in pids}
+    return Reading(len(latencies) - len(refused), len(refused), seconds, sorted(latencies), cpu)
+
+
+def pids_of(mesh: Mesh) -> dict[str, int]:
+    """The processes that an order costs something."""
+    pids = {report.name: report.pid for report in mesh.reports() if report.pid and report.state is State.READY}
+    return {**{name: pid for name, pid in pids.items() if pid}, "buyers": os.getpid()}
+
+
+Row = tuple[str, Reading]
+
+
+def case(
+    town: Town, title: str, options: argparse.Namespace, pids: dict[str, int], *, hot: bool, pays: str
+) -> Iterable[Row]:
+    """The readings at full load and at half of it."""
+
+    def act(rnd: random.Random) -> bool:
+        return town.order(rnd, PAYS[pays], hot=hot)
+
+    full = measure(act, buyers=options.buyers, rate=0.0, seconds=options.seconds, warm_up=2.0, pids=pids)
+    yield f"{title}, full", full
+    if not options.profile:
+        half = measure(
+            act, buyers=options.buyers, rate=max(full.rate / 2, 1.0), seconds=options.seconds, warm_up=1.0, pids=pids
+        )
+        yield f"{title}, half", half
+
+
+def report(rows: Sequence[Row], console: Console) -> None:
+    """The tables: rates and latencies, and the CPU of an order by process."""
+    table = Table(title="Orders", title_justify="left")
+    for column in ("", "orders/s", "x alone", "p50 ms", "p95 ms", "p99 ms", "CPU ms/order", "failed"):
+        table.add_column(column, justify="left" if not column else "right", no_wrap=True)
+    alone = {title.removeprefix("alone, "): each for title, each in rows if title.startswith("alone")}
+    for title, each in rows:
+        peer = alone.get(title.partition(", ")[2])
+        table.add_row(
+            title,
+            f"{each.rate:,.0f}",
+            f"{each.rate / peer.rate:.2f}" if peer and peer.rate else "",
+            *(f"{each.latency(share) * 1000:.1f}" for share in (0.5, 0.95, 0.99)),
+            f"{(each.cpu_each() - each.cpu_each('buyers')) / 1000:.2f}",
+            f"{each.refused:,}",
+        )
+    console.print(table)
+    parts = Table(title="CPU of an order by process, ms", title_justify="left")
+    names = [name for name in rows[0][1].cpu if name not in ("gateway", "auditor")]
+    for column in ("", *names):
+        parts.add_column(column, justify="left" if not column else "right", no_wrap=True)
+    for title, each in rows:
+        parts.add_row(title, *(f"{each.cpu_each(name) / 1000:.2f}" if name in each.cpu else "" for name in names))
+    console.print(parts)
+    console.print("`CPU ms/order` is that of all processes but the buyers'.")
+
+
+def sampled(mesh: Mesh, name: str, folder: Path) -> None:
+    """Have a service write where its CPU goes."""
+    mesh.restart(name, {"PYTHONPATH": str(SAMPLER), "MERCATO_SAMPLES": str(folder / f"samples.{name}")})
+
+
+def show_samples(mesh: Mesh, name: str, out: Path, console: Console) -> None:
+    """Print the lines and the functions that cost most."""
+    pid = mesh.report(name).pid
+    if pid is None:
+        return
+    os.kill(pid, signal.SIGUSR2)
+    time.sleep(1.0)
+    path = next(out.glob(f"samples.{name}.{pid}"))
+    own, within, total = Counter[str](), Counter[str](), 0
+    for line in path.read_text().splitlines():
+        stack, _, spent = line.rpartition(" ")
+        frames = [frame.partition(":")[0] for frame in stack.split(";")]
+        total += int(spent)
+        own[stack.rpartition(";")[2]] += int(spent)
+        within.update(dict.fromkeys(frames, int(spent)))
+    for title, counted in (("by line", own), ("by function, with all that it calls", within)):
+        table = Table(title=f"{name}, {title}: share of {total / 1e6:.1f} s", title_justify="left")
+        for where, cost in counted.most_common(45):
+            table.add_row(where, f"{cost / total:.1%}")
+        console.print(table)
+
+
+def main() -> None:
+    """Measure every case and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--buyers", type=int, default=24, help="threads that order (24)")
+    parser.add_argument("--seconds", type=float, default=6.0, help="how long each measurement lasts (6)")
+    parser.add_argument("--ways", nargs="+", choices=["together", "alone"], default=["together", "alone"])
+    parser.add_argument("--pays", nargs="+", choices=list(PAYS), default=list(PAYS))
+    parser.add_argument("--skus", nargs="+", choices=["spread", "hot"], default=["spread", "hot"])
+    parser.add_argument("--profile", choices=SERVICES, help="where this service's CPU goes")
+    options, console, began, rows = parser.parse_args(), Console(width=150), time.monotonic(), list[Row]()
+    folder = Path(tempfile.mkdtemp(prefix="checkout-"))
+    environment = {"MERCATO_PORT": "0", "MERCATO_LOG_LEVEL": "warning"}
+    with Mesh(folder, environment=environment, follow=True) as mesh:
+        town = Town(mesh)
+        town.open()
+        for part in ("gateway", "auditor"):
+            mesh.stop(part)
+        for way in options.ways:
+            if way == "alone":
+                for name in SERVICES:
+                    mesh.restart(name, {"MERCATO_TOGETHER": "off"})
+            if options.profile:
+                sampled(mesh, options.profile, folder)
+            for hot in (each == "hot" for each in options.skus):
+                for pays in options.pays:
+                    title = f"{way}, {'hot' if hot else 'spread'}, {pays}"
+                    before = town.confirmed()
+                    rows += case(town, title, options, pids_of(mesh), hot=hot, pays=pays)
+                    console.print(f"{title}: {town.confirmed() - before} confirmed; refused: {dict(REFUSALS)}")
+                    REFUSALS.clear()
+        if options.profile:
+            show_samples(mesh, options.profile, folder, console)
+        town.close()
+    report(rows, console)
+    console.print(f"{options.buyers} buyers, {os.cpu_count()} cores, {time.monotonic() - began:.0f} s in all.")
+
+
+if __name__ == "__main__":
+    main()
