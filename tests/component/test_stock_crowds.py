@@ -24,12 +24,12 @@ from mercato.pagination import PageTokens
 from mercato.postgres import Database, LostRace
 from mercato.rpc import Principal
 from mercato.testing import all_at_once, serve
-from services.inventory.domain import Basket, Claim, Place, Warehouse
+from services.inventory.domain import Basket, Claim, Ledger, Place, Warehouse
 from services.inventory.queries import StockQueries
 from services.inventory.refusals import OutOfStock, ReservationExpired, ReservationReleased
 from services.inventory.reservation import Reservation, State
 from services.inventory.servicer import InventoryServicer
-from services.inventory.store import InventoryWork
+from services.inventory.store import InventoryWork, ReservationStore
 from services.inventory.usecases import Inventory
 from tests.contract.stock_world import Grouped, World, basket, emptied, in_postgres
 from tests.servers import FreshDatabase
@@ -252,6 +252,38 @@ class Watched:
         except LostRace as lost:
             self._lost.append(lost.__cause__)
             raise
+
+
+def test_an_id_that_another_process_takes_between_look_and_write_is_answered_as_taken(world: World) -> None:
+    world.receive(milk=5, bread=5)
+    first, second = basket(milk=1), basket(bread=1)
+    second = replace(second, reservation_id=first.reservation_id)
+    overtakes = iter([partial(world.inventory.reserve_stock, second)])
+
+    class OvertakenStore(ReservationStore):
+        def hold(self, held: Sequence[Reservation], ledger: Ledger) -> None:
+            for overtake in overtakes:
+                overtake()
+            super().hold(held, ledger)
+
+    def work() -> Any:
+        made = world.work()
+        opened = made.opened
+
+        def opened_to_be_overtaken() -> None:
+            opened()
+            made.reservations = OvertakenStore(made.connection)
+
+        made.opened = opened_to_be_overtaken
+        return made
+
+    slow = Inventory(work, timedelta(minutes=15))
+    turns = [Turn.of(first), Turn.of(basket(milk=1))]
+    with pytest.raises(LostRace):
+        slow.reserve_together(turns)
+    told = [each for each in slow.reserve_together(turns) if isinstance(each, Reservation)]
+    assert [[claim.sku for claim in each.claims] for each in told] == [["bread"], ["milk"]]
+    assert (world.level("milk"), world.level("bread")) == ((5, 1), (5, 1))
 
 
 def test_released_units_are_sold_on_f17(world: World) -> None:
