@@ -91,7 +91,9 @@ class KafkaReader:
 
     def __call__(self, since: datetime) -> list[Row]:
         """What has come."""
-        client = Consumer({"bootstrap.servers": self._bootstrap, "group.id": "auditor", "enable.auto.commit": False})
+        settings = {"bootstrap.servers": self._bootstrap, "group.id": "auditor", "enable.auto.commit": False}
+        # Quiet: that it does not answer is said once, by whoever asked.
+        client = Consumer({**settings, "log_level": 0, "auto.offset.reset": "earliest"})
         try:
             return list(self._new(client, since))
         except KafkaException as error:

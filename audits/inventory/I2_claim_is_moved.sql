@@ -3,7 +3,8 @@
 -- about: reservation
 -- repair: human
 with claimed as (
-    select r.id::text as reference, l.sku, case when r.state in ('HELD', 'COMMITTED') then l.quantity else 0 end as units
+    select r.id::text as reference, l.sku,
+           case when r.state in ('HELD', 'COMMITTED') then l.quantity else 0 end as units
     from reservation r cross join unnest(r.skus, r.quantities) as l (sku, quantity)
 ),
 moved as (

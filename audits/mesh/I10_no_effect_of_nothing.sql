@@ -23,8 +23,8 @@ told as (
     union all select topic, aggregate_id, version from users.outbox
     union all select topic, aggregate_id, version from users.outbox_journal
 )
-select m.aggregate_id as id, format('%s has read version %s of %s, which was never written', m.consumer, m.version, m.topic)
-       as detail
+select m.aggregate_id as id,
+       format('%s has read version %s of %s, which was never written', m.consumer, m.version, m.topic) as detail
 from marks m
 where m.day >= current_date - 3
   and not exists (

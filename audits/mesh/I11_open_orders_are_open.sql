@@ -12,3 +12,8 @@ full join (
 ) o on o.order_id = u.order_id
 where coalesce(o.state_time < now() - :'grace'::interval, true)
   and (u.order_id is null) = (coalesce(o.state, '') not in ('', 'REJECTED', 'CANCELLED', 'DELIVERED'))
+  -- What is not published yet cannot have arrived: that is another rule's finding (I8).
+  and not exists (
+      select from orders.outbox b
+      where b.topic = 'mercato.order.v1' and b.aggregate_id = coalesce(u.order_id, o.order_id)::text
+  )

@@ -9,11 +9,13 @@ where o.state not in ('PENDING', 'REJECTED', 'CANCELLED')
   and not exists (select from orders.process t where t.order_id = o.order_id)
   and (s.id is null
        or case o.state
-          when 'CONFIRMED' then s.state not in ('PLANNED')
-          when 'PICKING' then s.state not in ('PLANNED')
-          when 'PAYMENT_DUE' then s.state not in ('PLANNED')
-          when 'READY' then s.state in ('PLANNED', 'CANCELLED') or s.state not in ('READY', 'ASSIGNED') and s.update_time < now() - :'grace'::interval
-          when 'OUT_FOR_DELIVERY' then s.state not in ('PICKED_UP', 'DELIVERED', 'FAILED') or s.state <> 'PICKED_UP' and s.update_time < now() - :'grace'::interval
+          when 'CONFIRMED' then s.state <> 'PLANNED'
+          when 'PICKING' then s.state <> 'PLANNED'
+          when 'PAYMENT_DUE' then s.state <> 'PLANNED'
+          when 'READY' then s.state in ('PLANNED', 'CANCELLED')
+              or s.state not in ('READY', 'ASSIGNED') and s.update_time < now() - :'grace'::interval
+          when 'OUT_FOR_DELIVERY' then s.state not in ('PICKED_UP', 'DELIVERED', 'FAILED')
+              or s.state <> 'PICKED_UP' and s.update_time < now() - :'grace'::interval
           when 'DELIVERED' then s.state <> 'DELIVERED'
           else s.state <> 'FAILED'
           end)

@@ -3,7 +3,8 @@
 -- about: order
 -- repair: human
 -- needs: audited_order
-select o.order_id as id, format('%s, picked: %s; its reservation is %s', o.state, o.picked, coalesce(r.state, 'not there')) as detail
+select o.order_id as id,
+       format('%s, picked: %s; its reservation is %s', o.state, o.picked, coalesce(r.state, 'not there')) as detail
 from audited_order o
 left join (
     select order_id, string_agg(state, ' and ' order by state) as state from inventory.reservation

@@ -4,7 +4,8 @@
 -- repair: human
 select held.order_id as id, format('there is no such order; %s %s is %s', held.what, held.id, held.state) as detail
 from (
-    select 'reservation' as what, id, order_id, state from inventory.reservation where state in ('HELD', 'COMMITTED', 'CONSUMED')
+    select 'reservation' as what, id, order_id, state from inventory.reservation
+    where state in ('HELD', 'COMMITTED', 'CONSUMED')
     union all
     select 'payment', id, order_id, state from payments.payment where state not in ('VOIDED', 'DECLINED')
     union all

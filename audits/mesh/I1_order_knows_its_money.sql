@@ -13,3 +13,8 @@ left join (
 where (o.captured, o.refunded) <> (coalesce(p.captured, 0), coalesce(p.refunded, 0))
   and coalesce(p.update_time < now() - :'grace'::interval, true)
   and not exists (select from orders.process t where t.order_id = o.order_id)
+  -- What is not published yet cannot have arrived: that is another rule's finding (I8).
+  and not exists (
+      select from payments.payment q join payments.outbox b on b.aggregate_id = q.id::text
+      where q.order_id = o.order_id and b.topic = 'mercato.payment.v1'
+  )

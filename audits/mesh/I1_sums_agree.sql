@@ -1,9 +1,7 @@
 -- I1 sums_agree
--- In each currency, what was captured less what was refunded is what the orders say that they cost, and is what the ledger
--- has in the accounts of money that came.
+-- In each currency, what the payments say was captured and not given back is what the ledger has in the accounts of money.
 -- about: currency
 -- repair: human
--- needs: audited_order
 with paid as (
     select currency, sum(captured - refunded) as net from payments.payment where order_id is not null group by currency
 ),

@@ -1,5 +1,6 @@
 -- I1 attempts_explain
--- What was captured and refunded by card, and is being refunded, is what the provider was asked for and did.
+-- What was captured and refunded by card, and is being refunded, is what the provider was asked for and did; or it happened
+-- there without us, and stands in the book of differences.
 -- about: payment
 -- repair: human
 with asked as (
@@ -19,3 +20,6 @@ where p.order_id is not null and p.method <> 'cash_on_delivery'
   and ((p.authorized > 0 and coalesce(a.authorizations, 0) = 0)
        or (p.captured > 0) <> (coalesce(a.captures, 0) > 0)
        or p.refunded <> coalesce(a.refunded, 0) or p.refunding <> coalesce(a.refunding, 0))
+  and not exists (
+      select from difference d where d.payment_id = p.id::text and d.repair in ('RECORDED', 'COMPLETED', 'GIVEN_BACK')
+  )
