@@ -17,6 +17,25 @@ LONG = 60.0
 CALLS = ["ReserveStock", "HoldSlot", "AuthorizePayment", "CommitReservation", "ConfirmSlot"]
 
 
+class Gate:
+    """Where somebody waits until they are let go on."""
+
+    def __init__(self) -> None:
+        self._reached, self._open = threading.Event(), threading.Event()
+
+    def wait(self) -> None:
+        self._reached.set()
+        assert self._open.wait(LONG)
+
+    def reached(self) -> None:
+        """Wait until somebody stands there."""
+        assert self._reached.wait(LONG)
+
+    def open(self) -> None:
+        """Let them go on."""
+        self._open.set()
+
+
 def other_process(shop: Shop) -> ProcessManager:
     """Another process of the service, over the same database and among the same neighbours."""
     first, shop.config = shop.parts, OrderConfig()
@@ -35,22 +54,17 @@ def takes_over(process: ProcessManager, until: threading.Event) -> None:
 def test_what_a_paused_process_writes_when_it_wakes_changes_nothing(order_database: Database, call: str) -> None:
     """It is paused in the middle of a call for longer than its lease; another one finishes; then it goes on."""
     shop = Shop(order_database, OrderConfig(lease=timedelta(milliseconds=20)))
-    paused, wake, told = threading.Event(), threading.Event(), []
-
-    def pause() -> None:
-        paused.set()
-        assert wake.wait(LONG)
-
-    shop.points.hooks[f"{call}.after"] = pause
+    gate, told = Gate(), []
+    shop.points.hooks[f"{call}.after"] = gate.wait
     placing = threading.Thread(target=lambda: told.append(shop.place()))
     placing.start()
-    assert paused.wait(LONG)
+    gate.reached()
     second = other_process(shop)
     (order_id,) = shop.sql("select order_id from order_view")[0]
     takes_over(second, threading.Event())
     finished = shop.sql("select version from order_view")
     assert state(shop.order(str(order_id))) == "CONFIRMED"
-    wake.set()
+    gate.open()
     placing.join()
     assert shop.sql("select version from order_view") == finished
     kinds = Counter(row[0] for row in shop.sql("select type from events where stream_id = %s", order_id))
@@ -58,6 +72,32 @@ def test_what_a_paused_process_writes_when_it_wakes_changes_nothing(order_databa
     assert state(told[0]) == "CONFIRMED"  # it says what the other one made of it
     assert not shop.left()
     assert shop.inventory.free == {"milk": 8, "rye": 9}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_who_lost_the_lease_writes_nothing_while_the_other_is_at_it(order_database: Database, call: str) -> None:
+    """Both are through with their calls; only the one with the later token may say what came of them."""
+    shop = Shop(order_database, OrderConfig(lease=timedelta(milliseconds=20)))
+    first, second = Gate(), Gate()
+    shop.points.hooks[f"{call}.after"] = first.wait
+    told = list[str]()
+    placing = threading.Thread(target=lambda: told.append(state(shop.place())))
+    placing.start()
+    first.reached()
+    shop.points.hooks[f"{call}.after"] = second.wait
+    working = threading.Thread(target=takes_over, args=[other_process(shop), threading.Event()])
+    working.start()
+    second.reached()
+    first.open()
+    placing.join()
+    assert told == ["PENDING"]
+    assert shop.sql("select type from events join order_view on stream_id = order_id") == [("OrderPlaced",)]
+    assert shop.left() == ["CHECK_OUT"]
+    second.open()
+    working.join()
+    (order_id,) = shop.sql("select order_id from order_view")[0]
+    assert state(shop.order(str(order_id))) == "CONFIRMED"
+    assert not shop.left()
 
 
 def test_a_lease_that_is_held_keeps_all_others_away(order_database: Database) -> None:
