@@ -13,7 +13,7 @@ from mercato.errors import MercatoError
 from shop.rest import Json, Refused, Reply, Visitor
 
 T = TypeVar("T")
-PATIENCE = 30.0
+PATIENCE = 90.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 # No answer to what was asked, though a quick one: the first with this key is still on its way.
 NOT_YET = frozenset({"IDEMPOTENCY_KEY_IN_USE", "NOT_YET_CONSISTENT"})

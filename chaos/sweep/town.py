@@ -41,7 +41,7 @@ PAYS, DECLINES, FAILS_LATER, CASH = (
     "cash_on_delivery",
 )
 PLENTY = 900_000
-PATIENCE = 30.0
+PATIENCE = 90.0  # a busy machine may take long to start what died, and pauses grow meanwhile
 ZONE = city.ZONES[0]
 # Everything of its own, whatever the environment names. Nobody waits long, so that a case does not either: who hangs is
 # overtaken within a second, as in the long run of things.
