@@ -63,6 +63,7 @@ class Connection:
 
     writers: Mapping[Way, asyncio.StreamWriter]  # where the bytes of a direction go
     left: dict[Way, int] = field(default_factory=dict)
+    ended: set[Way] = field(default_factory=set)  # directions that were told to be finished
 
     def reset(self) -> None:
         """End both sides at once, without a goodbye."""
@@ -74,8 +75,10 @@ class Connection:
 
     def half_close(self, way: Way) -> None:
         """Send no more in this direction; the other one goes on."""
-        with suppress(OSError, RuntimeError):
-            self.writers[way].write_eof()
+        if way not in self.ended:
+            self.ended.add(way)
+            with suppress(OSError):
+                self.writers[way].write_eof()
 
     def close(self) -> None:
         """End it in an orderly way."""
@@ -195,6 +198,8 @@ class Link:
         return toxic
 
     async def _write(self, connection: Connection, way: Way, data: bytes, toxic: Toxic) -> None:
+        if way in connection.ended:
+            raise ConnectionResetError  # whoever still speaks here spoke to somebody who heard that it was over
         writer = connection.writers[way]
         if toxic.cut_after is not None:
             left = connection.left.setdefault(way, toxic.cut_after)

@@ -71,6 +71,11 @@ def said(connection: socket.socket, size: int) -> bytes:
     return found
 
 
+def hear(own: int) -> None:
+    with closing(connect(own)) as connection:
+        said(connection, 1)
+
+
 def silent(connection: socket.socket) -> bool:
     connection.settimeout(QUIET)
     try:
@@ -106,8 +111,8 @@ def test_a_cut_resets_those_that_are_there_and_lets_new_ones_in(proxies: Proxies
 
 def test_a_link_that_refuses_resets_all_until_it_is_healed(proxies: Proxies, own: int) -> None:
     proxies.refuse(LINK)
-    with closing(connect(own)) as connection, pytest.raises(ConnectionResetError):
-        said(connection, 1)
+    with pytest.raises(ConnectionResetError):
+        hear(own)
     proxies.heal()
     with closing(connect(own)) as another:
         another.sendall(b"b")
@@ -172,3 +177,18 @@ def test_a_half_open_connection_does_not_end_until_it_is_healed(proxies: Proxies
         connection.settimeout(SOON)
         proxies.heal()
         assert connection.recv(1) == b""
+
+
+def test_who_goes_on_speaking_after_the_end_of_its_half_is_cut_off(proxies: Proxies, own: int) -> None:
+    with closing(connect(own)) as connection:
+        connection.sendall(b"a")
+        assert said(connection, 1) == b"a"
+        proxies.half_close(LINK, Way.REQUESTS)
+        assert said(connection, 3) == b"bye"
+        with pytest.raises(ConnectionError):
+            speak_on(connection)
+
+
+def speak_on(connection: socket.socket) -> None:
+    while True:
+        connection.sendall(b"b")
