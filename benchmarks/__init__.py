@@ -2,4 +2,7 @@
 
 hot_sku       reservations a second when everybody wants one SKU, and of real baskets
 event_store   appends, loads from snapshots, flatness over a million streams, rebuilds of projections
+checkout      orders a second, and the CPU of one by process: together and alone, cash and card, spread and hot
+outbox        how fast a backlog of events drains, and how late one is in Kafka
+roles         whether relay and consumers beside it cost a serving process latency
 """

@@ -287,6 +287,13 @@ def report(rows: Sequence[Row], console: Console) -> None:
     console.print("`CPU ms/order` is that of all processes but the buyers'.")
 
 
+def at_rest(town: Town, console: Console) -> None:
+    """Print what the processes use while nobody orders: it is part of what an order costs when there are few."""
+    reading = measure(lambda _: True, buyers=0, rate=0.0, seconds=4.0, warm_up=2.0, pids=pids_of(town.mesh))
+    used = {name: seconds / reading.seconds * 1000 for name, seconds in reading.cpu.items()}
+    console.print("At rest, ms of CPU a second:", ", ".join(f"{name} {ms:.0f}" for name, ms in used.items()))
+
+
 def sampled(mesh: Mesh, name: str, folder: Path) -> None:
     """Have a service write where its CPU goes."""
     mesh.restart(name, {"PYTHONPATH": str(SAMPLER), "MERCATO_SAMPLES": str(folder / f"samples.{name}")})
@@ -331,6 +338,7 @@ def main() -> None:
         town.open()
         for part in ("gateway", "auditor"):
             mesh.stop(part)
+        at_rest(town, console)
         for way in options.ways:
             if way == "alone":
                 for name in SERVICES:
