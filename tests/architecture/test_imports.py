@@ -17,7 +17,7 @@ SPEAK_PROTOBUF = {
     *("app", "consumers", "evolution", "messages", "projections"),
     *("public_events", "servicer", "stored", "stubs"),
 }
-SPEAK_SQL = {"queries", "store"}
+SPEAK_SQL = {"holds", "queries", "store"}  # `holds` is the part of delivery's store that is about holds
 DOMAIN_MAY_IMPORT = {"mercato.errors", "mercato.ids", "mercato.money"}
 
 
