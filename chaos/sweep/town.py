@@ -76,11 +76,12 @@ def same(what: str, found: object, wanted: object) -> None:
 
 def until(look: Callable[[], T], what: str, within: float = PATIENCE) -> T:
     """What a look gives once it gives something. Broken, if that takes too long."""
-    deadline = time.monotonic() + within
+    deadline, pause = time.monotonic() + within, 0.03
     while not (found := look()):
         if time.monotonic() > deadline:
             raise Broken(f"it never came true: {what}")
-        time.sleep(0.03)
+        time.sleep(pause)
+        pause = min(1.5 * pause, 0.5)
     return found
 
 
