@@ -91,6 +91,15 @@ GET /v1/users/{user_id}/addresses/{id}
 PATCH /v1/users/{user_id}/addresses/{address.id}
 DELETE /v1/users/{user_id}/addresses/{id}
 PUT /v1/users/{id}/roles
+GET /v1/ops/{service}
+GET /v1/ops/{service}/deadLetters
+GET /v1/ops/{service}/deadLetters/{id}
+POST /v1/ops/{service}/deadLetters/{id}:redrive
+POST /v1/ops/{service}/deadLetters/{id}:discard
+POST /v1/ops/{service}/projections/{name}:rebuild
+POST /v1/ops/{service}:audit
+GET /v1/ops/{service}/stuck
+POST /v1/ops/{service}/stuck/{id}:retry
 """.strip().splitlines()
 OWN = ("/", "/docs", "/openapi.json", "/healthz", "/readyz")
 NOBODY_HOME = {"ROUTE_NOT_FOUND", "METHOD_NOT_ALLOWED"}
