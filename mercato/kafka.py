@@ -100,14 +100,20 @@ class Kafka:
 
         return self._ask(ids)
 
-    def ends(self, places: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
-        """The offset behind the last record of each partition of a topic. Unavailable."""
+    def ends(self, names: Iterable[str]) -> Mapping[tuple[str, str, int], int]:
+        """The offset behind the last record of each partition of topics, by (topic, its id, partition). Unavailable."""
 
-        def ends(admin: AdminClient) -> Mapping[tuple[str, int], int]:
+        def ends(admin: AdminClient) -> Mapping[tuple[str, str, int], int]:
+            described = admin.describe_topics(TopicCollection([*names]), request_timeout=self._patience)
+            topics = [future.result(2 * self._patience) for future in described.values()]
             latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library types half of it
-            wanted = {TopicPartition(topic, partition): latest for topic, partition in places}
-            found = admin.list_offsets(wanted, request_timeout=self._patience) if wanted else {}
-            return {(at.topic, at.partition): future.result(2 * self._patience).offset for at, future in found.items()}
+            places = {(each.name, part.id): str(each.topic_id) for each in topics for part in each.partitions}
+            wanted = {TopicPartition(*place): latest for place in places}
+            found = admin.list_offsets(wanted, request_timeout=self._patience)
+            return {
+                (at.topic, places[at.topic, at.partition], at.partition): future.result(2 * self._patience).offset
+                for at, future in found.items()
+            }
 
         return self._ask(ends)
 

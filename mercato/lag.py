@@ -15,6 +15,8 @@ OUTBOX: LiteralString = "select count(*), clock_timestamp() - min(create_time) f
 POSITIONS: LiteralString = """
     select consumer, topic, topic_id, partition, next_offset from consumer_position
     where consumer = any(%s) order by consumer, topic, partition"""
+# Seconds that Kafka may take over each question: whoever asks how we do waits for three.
+PATIENCE = 0.5
 _log = log.get(__name__)
 
 
@@ -51,7 +53,7 @@ def lags(database: Database, kafka: Kafka, groups: Iterable[str]) -> list[Lag]:
     found = [
         (group, Place(topic, topic_id, partition), position) for group, topic, topic_id, partition, position in rows
     ]
-    ends = _ends(kafka, {at for _, at, _ in found})
+    ends = _ends(kafka, {at.topic for _, at, _ in found})
     return [
         Lag(group, at.topic, at.partition, position, max(0, ends[at] - position) if at in ends else None)
         for group, at, position in found
@@ -60,13 +62,11 @@ def lags(database: Database, kafka: Kafka, groups: Iterable[str]) -> list[Lag]:
     ]
 
 
-def _ends(kafka: Kafka, places: set[Place]) -> Mapping[Place, int]:
-    """The ends of partitions; nothing while Kafka does not answer."""
+def _ends(kafka: Kafka, topics: set[str]) -> Mapping[Place, int]:
+    """The ends of partitions; nothing while Kafka does not answer soon: the rest is worth knowing without it."""
     try:
-        ids = kafka.topic_ids({at.topic for at in places}) if places else {}
-        present = [at for at in places if ids[at.topic] == at.topic_id]
-        ends = kafka.ends((at.topic, at.partition) for at in present)
-        return {at: ends[at.topic, at.partition] for at in present}
+        found = Kafka(kafka.bootstrap, patience=PATIENCE).ends(topics) if topics else {}
     except Unavailable as trouble:
         _log.warning("lag.unknown", problem=str(trouble))
         return {}
+    return {Place(*at): end for at, end in found.items()}
