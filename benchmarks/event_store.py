@@ -182,6 +182,7 @@ def rebuilds(fresh: FreshDatabase, orders: int, server: int) -> Table:
 
 def _fill(connection: Connection[Any], orders: int) -> None:
     columns = "stream_id, version, event_id, type, schema, payload"
+    connection.execute("set statement_timeout = 0")
     with connection, connection.transaction():
         with connection.cursor().copy(f"copy events ({columns}) from stdin".encode()) as copy:
             for _ in range(orders):
