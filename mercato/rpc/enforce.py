@@ -174,14 +174,14 @@ class Door:
         """What comes of one call. Without a context, it came together with others."""
         with self._traffic.of(1):
             visit = _visit(self.method, arrival)
-            visit.context.run(self._all, visit, arrival, context)
+            log.write_lines("rpc", [visit.context.run(self._all, visit, arrival, context)])
             return visit
 
-    def _all(self, visit: Visit, arrival: Arrival, context: Any) -> None:
+    def _all(self, visit: Visit, arrival: Arrival, context: Any) -> dict[str, Any]:
         self._enter(visit, arrival)
         if not visit.error:
             self._handle(visit, context)
-        self._account(visit)
+        return self._account(visit)
 
     def answer_all(self, arrivals: Sequence[Arrival]) -> list[Visit]:
         """What comes of calls that came together, by the set form."""
@@ -190,8 +190,7 @@ class Door:
             for visit, arrival in zip(visits, arrivals, strict=True):
                 visit.context.run(self._enter, visit, arrival)
             self._handle_all([visit for visit in visits if not visit.error])
-            for visit in visits:
-                visit.context.run(self._account, visit)
+            log.write_lines("rpc", [visit.context.run(self._account, visit) for visit in visits])
             return visits
 
     def _enter(self, visit: Visit, arrival: Arrival) -> None:
@@ -251,7 +250,8 @@ class Door:
             self._log.warning("rpc.parted", rpc=self.method.label, calls=len(items), problem=str(problem))
             return None
 
-    def _account(self, visit: Visit) -> None:
+    def _account(self, visit: Visit) -> dict[str, Any]:
+        """Count a call; the line about it, which is written past structlog: that takes a third of a call's CPU."""
         call, seconds = visit.call, time.perf_counter() - visit.began
         if isinstance(visit.error, Internal):
             # What broke is for us alone: the caller gets the request id, by which the log has the rest.
@@ -262,15 +262,8 @@ class Door:
         CALLS.add(call.rpc, code)
         SECONDS.observe(seconds, call.rpc)
         why = {"reason": error.reason, "why": error.message} if error else {}
-        self._log.info(
-            "rpc",
-            rpc=call.rpc,
-            code=code,
-            **why,
-            ms=round(seconds * 1000, 2),
-            caller=call.service,
-            subject=call.principal.subject,
-        )
+        told = {"rpc": call.rpc, "code": code, **why, "ms": round(seconds * 1000, 2), "caller": call.service}
+        return {"time": time.time(), **log.context(), **told, "subject": call.principal.subject}
 
 
 def _told_again(error: MercatoError) -> MercatoError:
