@@ -138,6 +138,21 @@ def _picked(operation: Operation, order: Json) -> Iterator[str]:
             yield f"{operation.target}: picked were {line}, remembered is {found.get(line['sku'])}"
 
 
+def wanted(history: History, memory: Memory) -> Iterator[str]:
+    """No more money goes back than somebody decided: a return that was approved, a refund of finance's."""
+    decided = Counter[str]()
+    for each in history.of("refund"):
+        decided[each.target] += cents(each.body["amount"]) if each.outcome is not Outcome.FAIL else 0
+    for order in memory.orders.values():
+        paid = [each for each in memory.payments.values() if each.get("orderId") == order["id"]]
+        given = order.get("return") or {}
+        approved = cents(given.get("refund") or {}) if given.get("state") == "APPROVED" else 0
+        due = approved + sum(decided[each["id"]] for each in paid)
+        refunded = sum(cents(each.get("refunded") or {}) for each in paid)
+        if refunded > due and order["state"] != "CANCELLED":
+            yield f"order {order['id']}: {refunded} went back, {due} were decided"
+
+
 def monotone(history: History, _: Memory) -> Iterator[str]:
     """Whoever saw an order in a version never sees an earlier one."""
     for (who, order_id), versions in history.reads.items():
@@ -159,6 +174,7 @@ HEARD: Mapping[str, tuple[str, Finder]] = {
     "acknowledged orders": ("I4", durable),
     "definite refusals": ("I4", no_effect),
     "acknowledged changes": ("I4", done),
+    "refunds": ("I1", wanted),
     "keys": ("I5", once),
     "reads": ("I20", monotone),
     "answers": ("B", understood),

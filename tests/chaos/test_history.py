@@ -10,7 +10,18 @@ import httpx
 import pytest
 
 from chaos.nemesis.history import History, Json, Operation, Outcome, ask
-from chaos.nemesis.verdict import Memory, disorder, done, durable, invented, monotone, no_effect, once, understood
+from chaos.nemesis.verdict import (
+    Memory,
+    disorder,
+    done,
+    durable,
+    invented,
+    monotone,
+    no_effect,
+    once,
+    understood,
+    wanted,
+)
 from chaos.recording import Record
 from shop.rest import Visitor
 
@@ -118,6 +129,16 @@ def test_a_cancel_that_was_acknowledged_and_did_nothing_is_found(history: Histor
         ask(history, visitor, history.invoke("ann", "cancel", "/v1/orders/a:cancel", "k", {}))
     assert len([*done(history, remembered(a="CONFIRMED"))]) == 1
     assert not [*done(history, remembered(a="CANCELLED"))]
+
+
+def test_money_that_goes_back_twice_is_found(history: History) -> None:
+    memory, dollar = remembered(a="DELIVERED"), {"units": "1"}
+    memory.orders["a"] = {**memory.orders["a"], "return": {"state": "APPROVED", "refund": dollar}}
+    memory.payments["p"] = {"id": "p", "orderId": "a", "refunded": {"units": "2"}}
+    assert len([*wanted(history, memory)]) == 1
+    with answering(200, {"id": "p"}) as visitor:
+        ask(history, visitor, history.invoke("fran", "refund", "/v1/payments/p:refund", "k", {"amount": dollar}))
+    assert not [*wanted(history, memory)]
 
 
 def test_a_version_that_falls_is_found(history: History) -> None:
