@@ -5,7 +5,7 @@
 A mesh of its own is started (PostgreSQL, Valkey, Kafka, the provider's simulator and all services; the gateway and the
 auditor are stopped again) and filled. Buyers are threads of this process that place orders of 1 to 4 lines as the
 gateway does. Measured are full load (buyers without a pause) and half of that (orders that are due at even times; an
-order's latency counts from when it was due), for
+order's latency counts from when it was due; orders count when they are CONFIRMED), for
 
     spread, hot          many SKUs, or everybody the same one
     cash, card           cash_on_delivery, or the provider (the simulator: a process of its own, whose log is flushed)
@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 from google.type import latlng_pb2
@@ -147,10 +148,18 @@ class Town:
         return True
 
     def confirmed(self) -> int:
-        """Orders that came through so far, with all they need; the placing call may have ended before."""
-        url = self.mesh.setup_environment["MERCATO_DATABASE_URL"]
-        with psycopg.connect(url) as connection:
-            row = connection.execute("select count(*) from orders.events where type = 'OrderConfirmed'").fetchone()
+        """Orders that came through so far. The placing call may have ended before, with an order that is PENDING."""
+        return self._count("select count(*) from orders.events where type = 'OrderConfirmed'")
+
+    def rest(self) -> None:
+        """Wait until nothing is left to do for the orders that were placed, at most half a minute."""
+        deadline = time.monotonic() + 30
+        while self._count("select count(*) from orders.process") and time.monotonic() < deadline:
+            time.sleep(0.2)
+
+    def _count(self, query: LiteralString) -> int:
+        with psycopg.connect(self.mesh.setup_environment["MERCATO_DATABASE_URL"]) as connection:
+            row = connection.execute(query).fetchone()
         return int(row[0]) if row else 0
 
     def close(self) -> None:
@@ -195,6 +204,7 @@ def _zone(zone: city.Zone) -> delivery_pb2.PutZoneRequest:
 
 def measure(
     act: Callable[[random.Random], bool],
+    done_so_far: Callable[[], int],
     *,
     buyers: int,
     rate: float,
@@ -202,7 +212,7 @@ def measure(
     warm_up: float,
     pids: dict[str, int],
 ) -> Reading:
-    """Load for a while: without a pause, or with so many orders a second due at even times."""
+    """Load without a pause, or with so many orders a second due at even times. What came through counts."""
     numbers, began = count(), time.perf_counter()
     start, end = began + warm_up, began + warm_up + seconds
     latencies: list[float] = []
@@ -225,13 +235,13 @@ def measure(
     for thread in threads:
         thread.start()
     time.sleep(max(0.0, start - time.perf_counter()))
-    before = {name: cpu_of(pid) for name, pid in pids.items()}
+    before, done_before = {name: cpu_of(pid) for name, pid in pids.items()}, done_so_far()
     time.sleep(max(0.0, end - time.perf_counter()))
-    after = {name: cpu_of(pid) for name, pid in pids.items()}
+    after, through = {name: cpu_of(pid) for name, pid in pids.items()}, done_so_far() - done_before
     for thread in threads:
         thread.join()
     cpu = {name: after[name] - before[name] for name in pids}
-    return Reading(len(latencies) - len(refused), len(refused), seconds, sorted(latencies), cpu)
+    return Reading(through, len(refused), seconds, sorted(latencies), cpu)
 
 
 def pids_of(mesh: Mesh) -> dict[str, int]:
@@ -251,11 +261,20 @@ def case(
     def act(rnd: random.Random) -> bool:
         return town.order(rnd, PAYS[pays], hot=hot)
 
-    full = measure(act, buyers=options.buyers, rate=0.0, seconds=options.seconds, warm_up=2.0, pids=pids)
+    full = measure(
+        act, town.confirmed, buyers=options.buyers, rate=0.0, seconds=options.seconds, warm_up=2.0, pids=pids
+    )
     yield f"{title}, full", full
     if not options.profile:
+        town.rest()
         half = measure(
-            act, buyers=options.buyers, rate=max(full.rate / 2, 1.0), seconds=options.seconds, warm_up=1.0, pids=pids
+            act,
+            town.confirmed,
+            buyers=options.buyers,
+            rate=max(full.rate / 2, 1.0),
+            seconds=options.seconds,
+            warm_up=1.0,
+            pids=pids,
         )
         yield f"{title}, half", half
 
@@ -289,7 +308,9 @@ def report(rows: Sequence[Row], console: Console) -> None:
 
 def at_rest(town: Town, console: Console) -> None:
     """Print what the processes use while nobody orders: it is part of what an order costs when there are few."""
-    reading = measure(lambda _: True, buyers=0, rate=0.0, seconds=4.0, warm_up=2.0, pids=pids_of(town.mesh))
+    reading = measure(
+        lambda _: True, town.confirmed, buyers=0, rate=0.0, seconds=4.0, warm_up=2.0, pids=pids_of(town.mesh)
+    )
     used = {name: seconds / reading.seconds * 1000 for name, seconds in reading.cpu.items()}
     console.print("At rest, ms of CPU a second:", ", ".join(f"{name} {ms:.0f}" for name, ms in used.items()))
 
@@ -348,9 +369,10 @@ def main() -> None:
             for hot in (each == "hot" for each in options.skus):
                 for pays in options.pays:
                     title = f"{way}, {'hot' if hot else 'spread'}, {pays}"
-                    before = town.confirmed()
+                    town.rest()
                     rows += case(town, title, options, pids_of(mesh), hot=hot, pays=pays)
-                    console.print(f"{title}: {town.confirmed() - before} confirmed; refused: {dict(REFUSALS)}")
+                    if REFUSALS:
+                        console.print(f"{title} refused: {dict(REFUSALS)}")
                     REFUSALS.clear()
         if options.profile:
             show_samples(mesh, options.profile, folder, console)
