@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from uuid import UUID
 
 from confluent_kafka import Producer
@@ -106,14 +107,17 @@ def cancelled_without_inventory(stage: Stage) -> None:
 
 
 def listener_stumbles(stage: Stage) -> None:
-    """A courier takes the goods along; whoever is to hear of it fails, and hears it again."""
-    shopper, sku = stage.shopper(), stage.sku()
-    order_id = stage.packed(shopper, sku)
-    courier, shipment_id = stage.staff("courier"), stage.shipment_of(shopper, order_id)
-    stage.staff("warehouse").ask("assign", f"/v1/shipments/{shipment_id}:assign", {"courierId": courier.id})
+    """A courier takes two orders along; whoever is to hear of it fails once, and hears it again."""
+    shopper, sku, courier = stage.shopper(), stage.sku(), stage.staff("courier")
+    shipments = [stage.shipment_of(shopper, stage.packed(shopper, sku)) for _ in range(2)]
+    for each in shipments:
+        stage.staff("warehouse").ask("assign", f"/v1/shipments/{each}:assign", {"courierId": courier.id})
+    told = "select count(*) = 0 from delivery.outbox where aggregate_id = %s"
     with stage.armed("order.neighbours.before_commit=raise:2"):
-        courier.ask("pickUp", f"/v1/shipments/{shipment_id}:pickUp")
-        courier.ask("fail", f"/v1/shipments/{shipment_id}:fail", {"reason": "nobody was at home"})
+        for each in shipments:
+            courier.ask("pickUp", f"/v1/shipments/{each}:pickUp")
+            # Each by itself: what comes together is one transaction.
+            stage.until(partial(stage.ask_database, told, each), "it is told")
         stage.until(lambda: stage.struck("order", "order.neighbours.before_commit"), "it stumbles")
 
 

@@ -213,6 +213,13 @@ REACHED: Mapping[str, LiteralString] = {
 }
 
 
+# At rest nothing is on its way: what the catalogue was told last is how it is.
+STALE: LiteralString = """
+    select format('%s@%s', sku, warehouse_id) from catalog.level l join inventory.stock s using (sku, warehouse_id)
+    where l.sequence <> s.sequence or l.available <> s.available
+"""
+
+
 def carried(arena: Arena) -> Iterator[Check]:
     """Every committed event is in Kafka, nothing else is, and each aggregate's come in the order of their versions."""
     lying = [each for each in records(arena.mesh.bootstrap) if each.topic != WARM_UP]
@@ -222,6 +229,7 @@ def carried(arena: Arena) -> Iterator[Check]:
         reached: dict[str, dict[str, int]] = {
             topic: dict(connection.execute(query.encode()).fetchall()) for topic, query in REACHED.items()
         }
+        stale = [f"the catalogue is behind at {place}" for (place,) in connection.execute(STALE)]
     published = {each.headers.get("ce_id", "") for each in lying}
     dead = {each.headers.get("ce_id", "") for each in lying if each.topic.endswith(".dlq")}
     lost = [f"event {each} is committed, and not in Kafka" for each in committed - published]
@@ -229,6 +237,7 @@ def carried(arena: Arena) -> Iterator[Check]:
     yield Check("I8", "What is committed is in Kafka.", len(committed), lost)
     yield Check("I8", "What is in Kafka is committed.", len(lying), phantom)
     yield Check("I8", "What is told of orders and payments has happened.", len(lying), [*invented(lying, reached)])
+    yield Check("I11", "What the catalogue says of stock is what there is.", len(lying), stale)
     yield Check("I9", "First occurrences come in the order of their versions.", len(lying), [*disorder(lying)])
 
 
