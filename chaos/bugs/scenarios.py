@@ -112,6 +112,7 @@ def listener_stumbles(stage: Stage) -> None:
     shipments = [stage.shipment_of(shopper, stage.packed(shopper, sku)) for _ in range(2)]
     for each in shipments:
         stage.staff("warehouse").ask("assign", f"/v1/shipments/{each}:assign", {"courierId": courier.id})
+    stage.at_rest()  # nobody else is to stumble
     told = "select count(*) = 0 from delivery.outbox where aggregate_id = %s"
     with stage.armed("order.neighbours.before_commit=raise:2"):
         for each in shipments:

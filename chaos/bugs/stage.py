@@ -16,7 +16,7 @@ from chaos.nemesis.arena import Arena
 from chaos.nemesis.goods import SKUS
 from chaos.nemesis.history import History, Json, Operation
 from chaos.nemesis.people import Person, Place, Shopper, patiently
-from chaos.nemesis.rest import come_to_rest, decide
+from chaos.nemesis.rest import come_to_rest, decide, unrest_of
 from chaos.nemesis.staff import Member, Refunder
 from chaos.nemesis.verdict import Check, judge
 from chaos.sweep.control import Controls
@@ -169,6 +169,10 @@ class Stage:
                 raise Stuck(what)
             time.sleep(0.1)
         return found
+
+    def at_rest(self) -> None:
+        """Nothing is under way any more."""
+        self.until(lambda: not unrest_of(self.arena), "all is at rest")
 
     @contextmanager
     def armed(self, *points: str) -> Iterator[None]:

@@ -62,13 +62,14 @@ def decide(people: Sequence[Person], undecided: Callable[[], Sequence[Operation]
 def come_to_rest(arena: Arena, within: float, tell: Callable[[str], None]) -> Rest:
     """Wait until nothing is under way any more."""
     began = time.monotonic()
-    while (unrest := _unrest(arena)) and time.monotonic() < began + within:
+    while (unrest := unrest_of(arena)) and time.monotonic() < began + within:
         tell("; ".join(unrest))
         time.sleep(PAUSE)
     return Rest(time.monotonic() - began, unrest)
 
 
-def _unrest(arena: Arena) -> list[str]:
+def unrest_of(arena: Arena) -> list[str]:
+    """What is still under way."""
     try:
         with closing(psycopg.connect(arena.database_url, autocommit=True, connect_timeout=5)) as connection:
             return [*_unfinished(connection), *_unread(connection, arena.mesh.bootstrap)]
