@@ -24,7 +24,9 @@ Headers = list[tuple[bytes, bytes]]
 BLIND = 1.0
 """Seconds for which a reply is kept while nobody tells what is stale."""
 REMEMBER = 600.0
-"""Seconds for which it is known that a tag was dropped: longer than any reply is kept."""
+"""Seconds for which events from before the start matter: longer than any reply is kept."""
+MOST_DROPPED = 10_000
+"""Tags of which it is known when they were dropped. When there are more, all count as dropped just now."""
 _RENEW_PART = 0.8
 _WEIGHT = 1500  # bytes that a reply costs beside its body
 _DROPPED = Counter("gateway_replies_dropped", "Kept replies that an event made stale.")
@@ -85,6 +87,7 @@ class Replies:
     _dropped: dict[str, float] = field(default_factory=dict)
     _under_way: dict[Key, "asyncio.Future[None]"] = field(default_factory=dict)
     _bytes: int = 0
+    _all_dropped: float = 0.0
 
     def __post_init__(self) -> None:
         Gauge("gateway_replies_bytes", "Memory that kept replies take.", read=lambda: self._bytes)
@@ -105,7 +108,7 @@ class Replies:
 
     def holds(self, reply: KeptReply) -> bool:
         """Whether nothing happened to what a reply is of since it was asked for."""
-        return all(self._dropped.get(tag, 0.0) < reply.began for tag in reply.tags)
+        return all(self._dropped.get(tag, self._all_dropped) < reply.began for tag in reply.tags)
 
     def keep(self, key: Key, reply: KeptReply) -> None:
         """Keep a reply, if it holds."""
@@ -129,8 +132,9 @@ class Replies:
             for key in tuple(self._tagged.get(tag, ())):
                 self._forget(key)
                 _DROPPED.add()
-        if len(self._dropped) > 10_000:
-            self._dropped = {tag: at for tag, at in self._dropped.items() if at > now - REMEMBER}
+        if len(self._dropped) > MOST_DROPPED:
+            self._all_dropped = now
+            self._dropped.clear()
 
     def see(self, live: bool) -> None:
         """Events of all that happens arrive now, or they do not."""
