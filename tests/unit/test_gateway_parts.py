@@ -46,6 +46,9 @@ def test_some_reasons_have_a_status_of_their_own() -> None:
         "ETAG_REQUIRED": 428,
         "IDEMPOTENCY_KEY_REUSED": 422,
         "MESSAGE_TOO_LARGE": 413,
+        "TOO_MUCH_HELD": 429,
+        "TOO_MANY_DECLINES": 429,
+        "UNKNOWN_PROJECTION": 404,
     }
 
 
