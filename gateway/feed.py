@@ -65,7 +65,8 @@ class Feed:
             while not self._ending.is_set():
                 # The first is passed on at once; asked for many, the client would wait until it has them.
                 first = consumer.poll(_POLL)
-                self._pass_on([first, *consumer.consume(_MANY, 0)] if first else [])
+                # (A message without a value counts as false.)
+                self._pass_on([first, *consumer.consume(_MANY, 0)] if first is not None else [])
                 self._look(consumer)
         finally:
             self._asking.close()
