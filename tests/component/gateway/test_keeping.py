@@ -1,7 +1,7 @@
 """Replies that gateways keep: what they spare, and that nobody gets what is stale."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -46,12 +46,21 @@ def shelf(mesh: Mesh) -> Shelf:
     return shelf
 
 
-@pytest.fixture
-def keeping(start: Callable[..., Running], kafka: Kafka, shelf: Shelf) -> Running:
-    """A gateway that keeps replies, and hears of what happens."""
-    gateway = start(MERCATO_GATEWAY_CACHE_BYTES="1000000", MERCATO_KAFKA_BOOTSTRAP=kafka.bootstrap)
+@pytest.fixture(scope="module")
+def _listening(_world: tuple[Mesh, dict[str, str]], kafka: Kafka) -> Iterator[Running]:
+    further = {"MERCATO_GATEWAY_CACHE_BYTES": "1000000", "MERCATO_KAFKA_BOOTSTRAP": kafka.bootstrap}
+    gateway = Running({**_world[1], **further})
     until(gateway, lambda: gateway.replies.live)
-    return gateway
+    yield gateway
+    gateway.close()
+
+
+@pytest.fixture
+def keeping(_listening: Running, shelf: Shelf) -> Running:
+    """A gateway that hears of what happens, and has kept nothing yet."""
+    _listening.replies.forget()
+    _listening.client.cookies.clear()
+    return _listening
 
 
 def until(gateway: Running, reached: Callable[[], bool]) -> None:
