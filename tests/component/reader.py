@@ -101,7 +101,7 @@ class Reader:
             consumer.close()
 
 
-def until(done: Callable[[], object], *consumers: Consumer[Work]) -> None:
+def until(done: Callable[[], object], *consumers: Consumer[Any]) -> None:
     """Let consumers work until it is done."""
     deadline = time.monotonic() + LONG
     while not done():
