@@ -71,7 +71,7 @@ class Shop:
             reader.close()
 
     def _end(self, reader: Any, number: int) -> int:
-        return int(reader.get_watermark_offsets(TopicPartition(topic(self.service), number), timeout=10)[1])
+        return int(reader.get_watermark_offsets(TopicPartition(topic(self.service), number), timeout=30)[1])
 
     def count(self, table: str) -> int:
         with self.database.reading() as connection:
@@ -231,7 +231,7 @@ def test_a_relay_that_lost_its_connection_while_it_sent_moves_nothing(shop: Shop
     class Overtaken(Kafka):
         def producer(self) -> Any:
             with psycopg.connect(shop.fresh.url, autocommit=True) as connection:
-                connection.execute("select pg_terminate_backend(%s, 5000)", [connections[-1].info.backend_pid])
+                connection.execute("select pg_terminate_backend(%s, 30000)", [connections[-1].info.backend_pid])
             drain(shop.relay())
             return super().producer()
 
