@@ -17,6 +17,9 @@ from mercato.local.valkey import Valkey
 
 SERVERS = ("postgres", "valkey", "kafka")
 
+MEMORY = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "1048576"}
+"""How glibc hands memory out. By itself it keeps 19 MiB for every thread that ever hashed a password."""
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -171,6 +174,7 @@ class Table:
             "MERCATO_KEYS": str(self._home.keys),
             "MERCATO_SECRET": self._home.secret("pages"),
             "MERCATO_GRACE": "3s",
+            **MEMORY,
         }
 
     def _targets(self, names: Iterable[str]) -> dict[str, str]:
