@@ -58,7 +58,8 @@ def service_config(service: ServiceDescriptor) -> dict[str, Any]:
         "initialBackoff": "0.05s",
         "maxBackoff": "1s",
         "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE"],
+        # A server that stops cancels calls that came after it had said so to the connection, and before that was heard.
+        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
     }
     config: dict[str, Any] = {
         "loadBalancingConfig": [{"round_robin": {}}],

@@ -150,10 +150,11 @@ class Travel:
         try:
             response = self._send(pb.CallRequest(items=items), timeout=timeout, metadata=self._identify())
         except (grpc.RpcError, ValueError) as failed:  # a closed channel is a ValueError
+            left = _left(failed) and self._method.policy.repeatable and self._budget.spend()
             for each in company:
                 each.outcome = _astray(failed)
                 # A server that opens no such messages did nothing.
-                each.again = isinstance(each.outcome, Unimplemented) or self._again(each.outcome)
+                each.again = left or isinstance(each.outcome, Unimplemented) or self._again(each.outcome)
             return
         self._budget.earn(len(company))
         for each, outcome in zip(company, response.outcomes, strict=True):
@@ -173,6 +174,11 @@ class Travel:
         """Whether what came to nothing in company is worth a try alone."""
         lost = isinstance(error, (Unavailable, ResourceExhausted)) and error.retry_after is None
         return lost and self._method.policy.repeatable and self._budget.spend()
+
+
+def _left(failed: Any) -> bool:
+    # A server that stops cancels what has come but has no thread yet. That is one failure, however many travelled.
+    return isinstance(failed, grpc.RpcError) and failed.code() is grpc.StatusCode.CANCELLED
 
 
 def _astray(failed: Exception) -> MercatoError:

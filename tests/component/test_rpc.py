@@ -459,17 +459,60 @@ def test_every_call_under_way_is_answered_before_the_server_is_gone(bench: Bench
 
 
 @pytest.fixture
-def pair(bench: Bench) -> Iterator[tuple[Served, ProbeServiceStub]]:
+def together() -> bool:
+    """Whether calls travel together."""
+    return True
+
+
+@pytest.fixture
+def pair(bench: Bench, together: bool) -> Iterator[tuple[Served, ProbeServiceStub]]:
     """A server that answers `old`, and a stub that spreads its calls over it and one that answers `new`."""
     old, new = bench.serve(lambda _: "old"), bench.serve(lambda _: "new")
     for path in ("private/order.pem", "order.jwks.json"):
         (new.keys / path).write_bytes((old.keys / path).read_bytes())
-    channels = Channels(old.signer("order"), {"probe": f"ipv4:{old.address},{new.address}"})
+    channels = Channels(old.signer("order"), {"probe": f"ipv4:{old.address},{new.address}"}, together=together)
     stub = channels.stub(ProbeServiceStub, NOBODY)
     while {stub.Once(Request()).text for _ in range(10)} != {"old", "new"}:
         continue  # until both connections stand
     yield old, stub
     channels.close()
+
+
+class Crowd:
+    """Four who call without pause while the block lasts."""
+
+    def __init__(self, call: Callable[[Any], Any]) -> None:
+        self.outcomes: list[Any] = []
+        self._call = call
+        self._over = threading.Event()
+        self._moved = [threading.Event() for _ in range(4)]
+        self._callers = [threading.Thread(target=self._keep_calling, args=[each]) for each in self._moved]
+
+    def _keep_calling(self, moved: threading.Event) -> None:
+        in_a_row = 0
+        while not self._over.is_set():
+            try:
+                outcome: Any = self._call(Request(text="the same")).text
+            except errors.MercatoError as error:
+                outcome = error
+            self.outcomes.append(outcome)
+            in_a_row = in_a_row + 1 if outcome == "new" else 0
+            if in_a_row == 100:
+                moved.set()
+
+    def moved_on(self) -> bool:
+        """Wait until each of them has heard of nobody but the new server for a hundred calls."""
+        return all(each.wait(LONG) for each in self._moved)
+
+    def __enter__(self) -> "Crowd":
+        for caller in self._callers:
+            caller.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for caller in self._callers:
+            caller.join(LONG)
 
 
 def test_a_server_that_leaves_is_not_called_any_more_though_it_would_answer(pair: Any) -> None:
@@ -485,26 +528,21 @@ def test_a_server_that_leaves_is_not_called_any_more_though_it_would_answer(pair
 
 def test_a_server_that_leaves_and_stops_loses_no_call(pair: Any) -> None:
     old, stub = pair
-    outcomes: list[Any] = []
-    stopped = threading.Event()
-
-    def keep_calling() -> None:
-        while not stopped.is_set():
-            try:
-                outcomes.append(stub.Once(Request()).text)
-            except errors.MercatoError as error:
-                outcomes.append(error)
-
-    callers = [threading.Thread(target=keep_calling) for _ in range(4)]
-    for caller in callers:
-        caller.start()
-    old.server.leave()
-    assert old.server.stop(LONG)
-    stopped.set()
-    for caller in callers:
-        caller.join(LONG)
-    assert set(outcomes) <= {"old", "new"}
+    with Crowd(stub.Once) as crowd:
+        old.server.leave()
+        assert crowd.moved_on()  # a process gives its callers time for that
+        assert old.server.stop(LONG)
+    assert set(crowd.outcomes) <= {"old", "new"}
     assert stub.Once(Request()).text == "new"
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_server_that_stops_unannounced_loses_no_call_that_may_be_repeated(pair: Any) -> None:
+    old, stub = pair
+    with Crowd(stub.Step) as crowd:
+        assert old.server.stop(LONG)
+        assert crowd.moved_on()
+    assert set(crowd.outcomes) <= {"old", "new"}
 
 
 def test_simultaneous_calls_do_not_mix_up_their_callers(bench: Bench) -> None:
