@@ -11,6 +11,7 @@ from mercato.api.payment.v1 import payment_events_pb2 as payment
 from mercato.api.user.v1 import user_events_pb2 as user
 from mercato.bookkeeping import Place
 from mercato.consumer import Consumer
+from mercato.errors import Unavailable
 from mercato.kafka import PARTITIONS, Kafka
 from mercato.money import Money
 from mercato.outbox import OutboxRelay
@@ -43,9 +44,15 @@ class Wire:
         while self.shop.sql("select 1 from outbox limit 1"):
             self._relay.run_once(now)
         until(lambda: len(self._consumer.places) == PARTITIONS * len(TOPICS), self._consumer)
-        # What Kafka holds, and not what was counted here: others of this run may have told on these topics too.
-        ends = {Place(*at): end for at, end in self._kafka.ends(TOPICS).items()}
-        until(lambda: all(self._consumer.places.get(at, 0) >= end for at, end in ends.items()), self._consumer)
+        until(self._all_heard, self._consumer)
+
+    def _all_heard(self) -> bool:
+        """By what Kafka holds, not by what was told here: others of this run may use these topics too."""
+        try:
+            ends = self._kafka.ends(TOPICS)
+        except Unavailable:  # topics that were made this moment have no leader yet
+            return False
+        return all(self._consumer.places.get(Place(*at), 0) >= end for at, end in ends.items())
 
     def close(self) -> None:
         """Leave the group, and the buckets."""
