@@ -1,6 +1,7 @@
 """Commands that print figures, each beside a peer measured in the same run: `python -m benchmarks.<name> --help`.
 
 hot_sku       reservations a second when everybody wants one SKU, and of real baskets
+audit         how long an audit of a hundred thousand orders takes, beside asking for one after the other
 event_store   appends, loads from snapshots, flatness over a million streams, rebuilds of projections
 checkout      orders a second, and the CPU of one by process: together and alone, cash and card, spread and hot
 outbox        how fast a backlog of events drains, and how late one is in Kafka
