@@ -15,4 +15,4 @@ def build(config: AuditorConfig, stack: Stack) -> Process:
     bootstrap = stack.settings.kafka_bootstrap
     topics = Topics(KafkaReader(bootstrap, SERVICES), config.window) if bootstrap else None
     auditor = Auditor(stack.settings.database_url, provider, config.grace, topics=topics)
-    return Process(workers=[Watch(auditor, config.every)])
+    return Process(workers=[Watch(auditor, config.every, patience=config.every)])

@@ -34,16 +34,19 @@ class Watch:
     name = "audit"
     idle = 0.5
 
-    def __init__(self, auditor: Audits, every: timedelta) -> None:
-        """The first audit is due at once."""
+    def __init__(self, auditor: Audits, every: timedelta, *, patience: timedelta = timedelta()) -> None:
+        """The first audit is due after some patience: a mesh that has just begun has other things to do."""
         self._auditor = auditor
         self._every = every
+        self._patience = patience
         self._due: datetime | None = None
         self._known: set[Finding] = set()
 
     def run_once(self, now: datetime) -> bool:
         """Audit if it is due."""
-        if self._due is not None and now < self._due:
+        if self._due is None:
+            self._due = now + self._patience
+        if now < self._due:
             return False
         report = self._auditor.audit()
         self._due = now + max(self._every, timedelta(seconds=report.seconds) * (REST + 1))

@@ -103,7 +103,7 @@ class Row:
 class OutboxRelay:
     """Publishes what a service's transactions left in its outbox. Any number may run; they share the buckets."""
 
-    idle = 0.05
+    idle = 0.25  # what this process writes wakes it; the look is for what others write, and for what was left behind
 
     def __init__(self, database: Schema, kafka: Kafka) -> None:
         """A relay that connects when it is first asked to work."""

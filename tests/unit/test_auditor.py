@@ -139,3 +139,13 @@ def test_the_providers_record_of_a_payment_is_the_sum_of_its_lines() -> None:
     lines.append(line(4, "refund", 250, refund="re_2"))
     log.read_on(NOON)
     assert [each.refunded for each in log.records] == [400]
+
+
+def test_the_first_audit_waits_until_the_mesh_has_begun() -> None:
+    auditor = Scripted([report()])
+    watch = Watch(auditor, MINUTE, patience=MINUTE)
+    watch.run_once(NOON)
+    watch.run_once(NOON + timedelta(seconds=59))
+    assert auditor.audits == 0
+    watch.run_once(NOON + MINUTE)
+    assert auditor.audits == 1
