@@ -62,8 +62,8 @@ class KeptReply:
 
     @property
     def weight(self) -> int:
-        """The memory that it takes, in bytes."""
-        return _WEIGHT + len(self.body) + len(self.squeezed)
+        """The memory that it takes, in bytes: the same before and after its gzip is made, which is no larger."""
+        return _WEIGHT + 2 * len(self.body)
 
     def squeeze(self) -> bytes:
         """The body as gzip, made when it is first wanted."""
@@ -166,8 +166,12 @@ class Replies:
         return self._bytes
 
     def under_way(self, key: Key) -> "asyncio.Future[None] | None":
-        """What ends when the reply to an address, which somebody is waiting for, has come."""
-        return self._under_way.get(key)
+        """What ends when the reply to an address, which somebody is waiting for, has come.
+
+        Shielded: one of many who wait for it may go away, and the others go on waiting.
+        """
+        future = self._under_way.get(key)
+        return asyncio.shield(future) if future is not None else None
 
     @contextmanager
     def asking(self, key: Key) -> Iterator[float]:
@@ -179,7 +183,8 @@ class Replies:
         finally:
             if self._under_way.get(key) is future:
                 del self._under_way[key]
-            future.set_result(None)
+            if not future.done():
+                future.set_result(None)
 
 
 def key_of(scope: Mapping[str, Any]) -> Key:

@@ -52,14 +52,10 @@ class SharedReplies:
             return None
         try:
             raw = await self._redis.get(_name(key))
-        except Exception as problem:  # noqa: BLE001 -- whatever ails Redis, the service is asked
+            return _read(raw) if raw else None
+        except Exception as problem:  # noqa: BLE001 -- whatever ails Redis, or lies there, the service is asked
             self._give_up(problem)
             return None
-        if not raw:
-            return None
-        head, _, body = raw.partition(b"\n")
-        asked, version, tags = orjson.loads(head)
-        return Shared(body, version, tags, max(time.time() - asked, 0.0) + SKEW)
 
     async def put(self, key: Key, kept: KeptReply, version: str) -> None:
         """Share a reply."""
@@ -80,3 +76,9 @@ class SharedReplies:
 def _name(key: Key) -> str:
     path, query = (each.decode("latin-1") for each in key)
     return f"reply:{path}?{query}"
+
+
+def _read(raw: bytes) -> Shared:
+    head, _, body = raw.partition(b"\n")
+    asked, version, tags = orjson.loads(head)
+    return Shared(body, version, tags, max(time.time() - asked, 0.0) + SKEW)
