@@ -26,7 +26,7 @@ from tests.component.order_neighbours import Deliveries, Inventory, Payments, Po
 
 # All but the events, which nobody can delete.
 TABLES = ("process", "personal", "order_view", "erased_customer", "cart", "outbox", "idempotency", "awaited_decision")
-ANN = Address("Ann", "Road 1", "2nd floor", "10115", "Berlin", "DE", "+49 30 12345", Place(52.5, 13.4))
+ANN = Address("Annabel Lee", "Road 1", "2nd floor", "10115", "Berlin", "DE", "+49 30 12345", Place(52.5, 13.4))
 
 
 class Watched:

@@ -358,7 +358,7 @@ def test_a_person_is_shown_to_the_owner_to_support_and_admin_and_to_nobody_else(
         role: desk.as_(staff(role)).GetOrder(pb.GetOrderRequest(id=order.id))
         for role in ("support", "admin", "finance", "warehouse")
     }
-    assert (order.address.recipient, order.note) == ("Ann", "ring twice")
+    assert (order.address.recipient, order.note) == ("Annabel Lee", "ring twice")
     assert seen["admin"].address.phone == order.address.phone == "+49 30 12345"
     assert seen["support"].address.phone.endswith("•45")
     assert seen["support"].address.line1 == "Road 1"
