@@ -15,10 +15,10 @@ import psycopg
 from chaos.nemesis.arena import Arena
 from chaos.nemesis.goods import SKUS
 from chaos.nemesis.history import History, Json, Operation
-from chaos.nemesis.people import Person, Place, Shopper, patiently
-from chaos.nemesis.rest import come_to_rest, decide, unrest_of
+from chaos.nemesis.people import Person, Place, Shopper, decide, patiently
 from chaos.nemesis.staff import Member, Refunder
 from chaos.nemesis.verdict import Check, judge
+from chaos.rest import come_to_rest, unrest_of
 from chaos.sweep.control import Controls
 from mercato.auth import Signer
 from mercato.rpc.channel import Channels
@@ -172,7 +172,7 @@ class Stage:
 
     def at_rest(self) -> None:
         """Nothing is under way any more."""
-        self.until(lambda: not unrest_of(self.arena), "all is at rest")
+        self.until(lambda: not unrest_of(self.arena.mesh), "all is at rest")
 
     @contextmanager
     def armed(self, *points: str) -> Iterator[None]:
@@ -196,7 +196,7 @@ class Stage:
         finance = Refunder(self._place)
         people: Sequence[Person] = [*self._shoppers, *self._staff.values(), finance]
         undecided = decide(people, lambda: self._history.undecided, REST_WITHIN)
-        rest = come_to_rest(self.arena, REST_WITHIN, lambda _: None)
+        rest = come_to_rest(self.arena.mesh, REST_WITHIN)
         unrest = [*rest.unrest, *(f"{each.what} {each.path} is never answered" for each in undecided)]
         with closing(finance):
             return [

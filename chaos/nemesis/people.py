@@ -10,7 +10,8 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -37,6 +38,7 @@ T = TypeVar("T")
 PATIENCE = 40.0  # seconds for what must be there before a run begins, or after it has ended
 PAUSE = 0.15  # mean seconds between two things that somebody does
 AFTER_SILENCE = 1.0  # and where the first of them was not answered
+ASKED_AT_ONCE, AFTER_ANSWERS = 6, 0.5  # when all that is unknown is asked again, in the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,3 +177,19 @@ class Shopper(Person):
             if lines:
                 body = {"lines": [{"sku": lines[0]["sku"], "quantity": 1}], "reason": "not as expected"}
                 self.ask("requestReturn", f"/v1/orders/{order['id']}:requestReturn", body)
+
+
+def decide(people: Sequence[Person], undecided: Callable[[], Sequence[Operation]], within: float) -> list[Operation]:
+    """Have everybody ask again, with their keys, until everything is known; what is not in the end."""
+    known = {person.name: person for person in people}
+    deadline = time.monotonic() + within
+
+    def ask_again(operation: Operation) -> None:
+        if time.monotonic() < deadline:
+            known[operation.who].again(operation)
+
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
+        while (left := undecided()) and time.monotonic() < deadline:
+            list(threads.map(ask_again, left))
+            time.sleep(AFTER_ANSWERS)
+    return [*undecided()]

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from chaos.nemesis.history import History, Outcome
-from chaos.nemesis.rest import Rest
 from chaos.nemesis.schedule import Fault, Kind
 from chaos.nemesis.verdict import Check
+from chaos.rest import Rest
 
 SHOWN = 5
 

@@ -15,12 +15,12 @@ from rich.console import Console
 from chaos.nemesis import report
 from chaos.nemesis.arena import Arena
 from chaos.nemesis.history import History
-from chaos.nemesis.people import Person, Place
-from chaos.nemesis.rest import come_to_rest, decide
+from chaos.nemesis.people import Person, Place, decide
 from chaos.nemesis.schedule import draw
 from chaos.nemesis.staff import Refunder, crowd, live
 from chaos.nemesis.striker import Striker
 from chaos.nemesis.verdict import judge
+from chaos.rest import come_to_rest
 
 TELL_EVERY = 5.0
 
@@ -85,7 +85,7 @@ class Nemesis:
         self._say("healing")
         arena.heal()
         undecided = decide(people, lambda: history.undecided, self._plan.rest_within)
-        rest = come_to_rest(arena, self._plan.rest_within, self._say)
+        rest = come_to_rest(arena.mesh, self._plan.rest_within, self._say)
         finance = next(person for person in people if isinstance(person, Refunder))
         checks = judge(arena, history, people, finance)
         for table in (

@@ -9,9 +9,9 @@ from datetime import timedelta
 
 from auditor.mesh import Auditor
 from auditor.provider import provider_log
+from chaos.rest import come_to_rest
 from chaos.sweep.case import Case, Outcome, Result
 from chaos.sweep.control import Controls, Process
-from chaos.sweep.rest import Rest
 from chaos.sweep.story import STORIES, Story
 from chaos.sweep.town import Town
 
@@ -32,7 +32,6 @@ class Stage:
     def __init__(self, town: Town, controls: Controls) -> None:
         self._town = town
         self._controls = controls
-        self._rest = Rest(town.database_url, town.mesh.bootstrap)
         home = town.home
         log = provider_log(f"http://127.0.0.1:{home.port('simulator')}", f"sk_test_{home.secret('provider')}")
         self._auditor = Auditor(town.database_url, log, GRACE)
@@ -48,11 +47,11 @@ class Stage:
         """Play a story without a fault (but for that which it begins with), and note the places that it passes."""
         plot = story.plot(self._town)
         next(plot)
-        self._rest.come(REST)
+        come_to_rest(self._town.mesh, REST)
         self._controls.record()
         self._controls.arm(*_upset(story))
         next(plot, None)
-        problems = self._rest.come(REST)
+        problems = come_to_rest(self._town.mesh, REST).unrest
         passed = self._controls.passed()
         self._controls.disarm()
         if problems := [*problems, *self._news()]:
@@ -66,7 +65,7 @@ class Stage:
         for story in case.stories[:MOST_TRIED]:
             if not came and not problems:
                 came, problems = self._acted(case, self._stories[story])
-                problems += self._rest.come(REST)
+                problems += come_to_rest(self._town.mesh, REST).unrest
                 problems += self._news()
         outcome = Outcome.VIOLATED if problems else Outcome.HELD if came else Outcome.MISSED
         return Result(case, outcome, time.monotonic() - began, tuple(problems[:_MOST_TOLD]))

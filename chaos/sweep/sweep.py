@@ -39,7 +39,7 @@ class Sweep:
             shutil.rmtree(folder / "mesh", ignore_errors=True)
         # A folder of its own, for a socket's path may not be long.
         controls = Path(rooms.enter_context(tempfile.TemporaryDirectory(prefix="failpoints-")))
-        town = rooms.enter_context(Town(folder / "mesh", controls, console))
+        town = rooms.enter_context(Town(folder / "mesh", console, {"MERCATO_FAILPOINT_FOLDER": str(controls)}))
         self._stage = rooms.enter_context(closing(Stage(town, Controls(controls))))
 
     def run(self) -> list[Result]:

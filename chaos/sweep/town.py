@@ -157,10 +157,9 @@ class Buyer(Client):
 class Town:
     """A mesh with a shop in it, whose processes can be told to fail."""
 
-    def __init__(self, folder: Path, controls: Path, console: Console) -> None:
-        """Nothing is started yet."""
-        environment = {**ENVIRONMENT, "MERCATO_FAILPOINT_FOLDER": str(controls)}
-        self.mesh = Mesh(folder, environment=environment, follow=True)
+    def __init__(self, folder: Path, console: Console, environment: Mapping[str, str]) -> None:
+        """Nothing is started yet. The environment is added to that of every town."""
+        self.mesh = Mesh(folder, environment={**ENVIRONMENT, **environment}, follow=True)
         self._console = console
         self._rooms = ExitStack()
         self._staff: dict[str, Client] = {}
