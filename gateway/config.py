@@ -33,6 +33,8 @@ class GatewayConfig:
     """Where the gateway listens, how long it waits, and who else's pages may call it."""
 
     address: Address = var(default="127.0.0.1:8080", converter=_address)
+    # The descriptor of a socket that listens there already, kept by whoever started us; -1: there is none.
+    listener: int = var(default=-1, converter=int)
     deadline: timedelta = var(default="3s", converter=duration)
     deadlines: Mapping[str, timedelta] = var(default="PlaceOrder=4s,ReconcilePayments=30s", converter=_deadlines)
     body_timeout: timedelta = var(default="10s", converter=duration)
@@ -43,7 +45,7 @@ class GatewayConfig:
     # Gateways that share the rates while Redis is away, and the networks of proxies whose X-Forwarded-For is believed.
     gateways: int = var(default=1, converter=int)
     trusted_proxies: tuple[Network, ...] = var(default="", converter=networks)
-    # Memory for replies that are kept, in bytes.
+    # Memory for replies that are kept, in bytes; 0: none is, here or in Redis.
     cache_bytes: int = var(default=16 * 1024 * 1024, converter=int)
     gzip_from: int = var(default=1024, converter=int)
     # A quiet event stream says that it lives, and looks for news that Kafka did not hint at.

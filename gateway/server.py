@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, suppress
+from typing import Any
 
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
@@ -24,11 +25,13 @@ from gateway.config import Address, GatewayConfig
 from gateway.contract import kept, operations, published
 from gateway.feed import Feed, Subject
 from gateway.keeping import REMEMBER, Replies
+from gateway.leaving import Leaving, SharedServer
 from gateway.wakeups import Wakeups
 from mercato import log, telemetry
 from mercato.auth import Signer
 from mercato.cache import ANSWER_TIMEOUT, CONNECT_TIMEOUT
 from mercato.config import BadSettings, Settings
+from mercato.rpc.server import Health as GrpcHealth
 from mercato.topic import topic
 
 LOOK_FOR_PARENT = 1.0
@@ -51,7 +54,8 @@ async def run(settings: Settings, config: GatewayConfig) -> None:
 
 async def serve(settings: Settings, config: GatewayConfig, stop: asyncio.Event, replies: Replies | None = None) -> None:
     """Answer until told to stop. BadSettings when that cannot be."""
-    _check_free(config.address)
+    if config.listener < 0:
+        _check_free(config.address)
     signer = Signer.load(settings.keys, settings.name, development=settings.development)
     wakeups, replies = Wakeups(), replies or Replies(config.cache_bytes, kept(operations(published())))
     async with AsyncExitStack() as stack:
@@ -104,22 +108,33 @@ async def _redis(settings: Settings, stack: AsyncExitStack) -> "Redis | None":
 
 
 async def _listen(gate: Gateway, settings: Settings, config: GatewayConfig, stop: asyncio.Event) -> None:
-    server = Server(
-        gate.app,
-        address=config.address.host,
-        port=config.address.port,
-        interface=Interfaces.ASGINL,
-        backlog=1024,
-        backpressure=BACKPRESSURE,
-        http1_settings=HTTP1Settings(header_read_timeout=int(config.body_timeout.total_seconds() * 1000)),
-        log_enabled=False,
-    )
+    server = _server(gate, config)
     serving = asyncio.create_task(server.serve())
-    _log.info("gateway.ready", address=f"{config.address.host}:{config.address.port}", pid=os.getpid())
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    await _leave(gate, server, serving, settings)
+    health = GrpcHealth(settings.health_address, lambda: not gate.health.draining, lambda: True)
+    try:
+        _log.info("gateway.ready", address=f"{config.address.host}:{config.address.port}", pid=os.getpid())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        await _leave(gate, server, serving, settings)
+    finally:
+        health.stop()
+
+
+def _server(gate: Gateway, config: GatewayConfig) -> Server:
+    arguments: dict[str, Any] = {
+        "address": config.address.host,
+        "port": config.address.port,
+        "interface": Interfaces.ASGINL,
+        "backlog": 1024,
+        "backpressure": BACKPRESSURE,
+        "http1_settings": HTTP1Settings(header_read_timeout=int(config.body_timeout.total_seconds() * 1000)),
+        "log_enabled": False,
+    }
+    app = Leaving(gate.app, gate.health)
+    return (
+        SharedServer(app, **arguments, listener=config.listener) if config.listener >= 0 else Server(app, **arguments)
+    )
 
 
 async def _stop_when_orphaned(stop: asyncio.Event, parent: int) -> None:
@@ -136,6 +151,8 @@ async def _leave(gate: Gateway, server: Server, serving: "asyncio.Task[None]", s
     if not serving.done():
         _log.info("gateway.draining")
         gate.health.draining = True
+        if isinstance(server, SharedServer):
+            server.turn_away()
         await asyncio.sleep(settings.leave_first.total_seconds())
         gate.live.end()
         server.stop()  # type: ignore[no-untyped-call]  # granian types half of it

@@ -53,6 +53,7 @@ class Run:
             return
         await asyncio.to_thread(self.part.prepare)
         command = wrapped(self.part.command(), self.part.stop_signal, self.part.user)
+        door = {self.part.door.variable: self.part.door.open()} if self.part.door else {}
         with self.log.open("ab") as output:
             self._log_began = output.tell()
             self._process = await asyncio.create_subprocess_exec(
@@ -60,7 +61,12 @@ class Run:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**self._environment, "MERCATO_PARENT_PID": str(os.getpid())},
+                env={
+                    **self._environment,
+                    **{variable: str(number) for variable, number in door.items()},
+                    "MERCATO_PARENT_PID": str(os.getpid()),
+                },
+                pass_fds=tuple(door.values()),
                 start_new_session=True,
             )
         self._note(self._process.pid)
@@ -261,6 +267,8 @@ class Keeper:
 
     def _become(self, state: State) -> None:
         self.state = state
+        if self.part.door and state in (State.STOPPED, State.FAILED):
+            self.part.door.close()
         self._healthy = state is State.READY
         _set(self.is_ready, state is State.READY)
         _set(self.settled, state in (State.READY, State.FAILED))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from mercato.local.door import Door
 from mercato.local.server import Server
 
 
@@ -49,6 +50,7 @@ class Part:
     stop_signal: signal.Signals = signal.SIGTERM
     user: str = "-"
     grace: float = 4.0  # seconds to stop in
+    door: Door | None = None  # where the supervisor listens for all its processes
 
 
 def server_part(server: Server) -> Part:

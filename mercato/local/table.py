@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from mercato.config import LocalSettings
+from mercato.local.door import Door
 from mercato.local.home import Home
 from mercato.local.kafka import Kafka
 from mercato.local.part import Part, Slot, answers_http, external_part, server_part
@@ -107,16 +108,24 @@ class Table:
 
     def gateway(self) -> Part:
         """The one door."""
-        address = self._gateway_address
+        slots = tuple(self._gateway_slot(letter) for letter in "ab")
+        calls = tuple(each.name for each in SERVICES)
+        door = Door(self._gateway_address, "MERCATO_GATEWAY_LISTENER")
+        return Part("gateway", _python("gateway"), slots, ("valkey", "setup"), calls, door=door)
+
+    def _gateway_slot(self, letter: str) -> Slot:
+        """A place for one of two processes at the same door: who is asked how it does is told by its health."""
+        health = self._address(f"gateway.{letter}.health")
         environment = self._common("gateway") | self._targets(each.name for each in SERVICES)
         environment |= {
-            "MERCATO_GATEWAY_ADDRESS": address,
-            "MERCATO_METRICS_ADDRESS": self._address("gateway.metrics"),
+            "MERCATO_GATEWAY_ADDRESS": self._gateway_address,
+            "MERCATO_HEALTH_ADDRESS": health,
+            "MERCATO_METRICS_ADDRESS": self._address(f"gateway.{letter}.metrics"),
             "MERCATO_REDIS_URL": self._redis_url,
             "MERCATO_KAFKA_BOOTSTRAP": self._bootstrap,
+            "MERCATO_LEAVE_FIRST": "1s",
         }
-        slot = Slot(address, partial(answers_http, address, "/readyz"), environment)
-        return Part("gateway", _python("gateway"), (slot,), ("valkey", "setup"), tuple(each.name for each in SERVICES))
+        return Slot(self._gateway_address, partial(_serves, health), environment)
 
     def auditor(self) -> Part:
         """Whoever compares what all others say."""

@@ -6,10 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from threading import Event, Thread
 from typing import IO, Any
 
 import httpx
@@ -33,9 +36,16 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @contextmanager
-def process(environment: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-m", "gateway"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+def process(environment: dict[str, str], door: socket.socket | None = None) -> Iterator["subprocess.Popen[str]"]:
+    shared = {"MERCATO_GATEWAY_LISTENER": str(door.fileno())} if door else {}
+    with subprocess.Popen(
+        [sys.executable, "-m", "gateway"],
+        env=environment | shared,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        pass_fds=(door.fileno(),) if door else (),
+    ) as child:
         try:
             yield child
         finally:
@@ -59,6 +69,49 @@ def test_it_answers_logs_each_request_on_one_line_and_ends_when_told(environment
         child.send_signal(signal.SIGTERM)
         assert line(child.stdout, "gateway.ended")
         assert child.wait(10) == 0
+
+
+class Visitor(Thread):
+    """Somebody who asks again and again on a connection that is kept, until it is closed by an answer."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        super().__init__()
+        self.answers = Counter[Any]()
+        self.asked, self.leave = Event(), Event()
+        self._connection = HTTPConnection(address[0], address[1], timeout=30)
+
+    def run(self) -> None:
+        while not self.leave.is_set():
+            try:
+                self._connection.request("GET", "/healthz")
+                answer = self._connection.getresponse()
+                answer.read()
+                self.answers[answer.status] += 1
+            except (OSError, HTTPException) as failed:
+                self.answers[repr(failed)] += 1
+                self._connection.close()
+            self.asked.set()
+        self._connection.close()
+
+
+def test_whoever_takes_over_a_door_nobody_is_turned_away(environment: dict[str, str]) -> None:
+    environment = environment | {"MERCATO_LEAVE_FIRST": "2s"}
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as door, process(environment, door) as old:
+        visitors = [Visitor(door.getsockname()) for _ in range(8)]
+        for visitor in visitors:
+            visitor.start()
+        line(old.stdout, "gateway.ready")
+        with process(environment, door) as new:
+            line(new.stdout, "gateway.ready")
+            old.send_signal(signal.SIGTERM)
+            assert old.wait(20) == 0
+            for visitor in visitors:  # each is answered by the new one
+                visitor.asked.clear()
+                assert visitor.asked.wait(20)
+                visitor.leave.set()
+                visitor.join()
+    answers = sum((visitor.answers for visitor in visitors), Counter[Any]())
+    assert set(answers) == {200}
 
 
 def test_it_does_not_outlive_whoever_started_it(environment: dict[str, str]) -> None:
