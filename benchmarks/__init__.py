@@ -5,5 +5,6 @@ audit         how long an audit of a hundred thousand orders takes, beside askin
 event_store   appends, loads from snapshots, flatness over a million streams, rebuilds of projections
 checkout      orders a second, and the CPU of one by process: together and alone, cash and card, spread and hot
 outbox        how fast a backlog of events drains, and how late one is in Kafka
+edge          requests a second to the gateway, and what one costs by process, beside the naive design
 roles         whether relay and consumers beside it cost a serving process latency
 """

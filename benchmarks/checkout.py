@@ -131,7 +131,7 @@ class Town:
     def order(self, rnd: random.Random, method: str, *, hot: bool) -> bool:
         """Place an order; False if it was refused, or nobody knows."""
         customer = rnd.choice(self.customers)
-        wanted = {_sku(0)} if hot else {_sku(rnd.randrange(SKUS)) for _ in range(rnd.randint(1, 4))}
+        wanted = {sku_of(0)} if hot else {sku_of(rnd.randrange(SKUS)) for _ in range(rnd.randint(1, 4))}
         request = order_pb2.PlaceOrderRequest(
             lines=[order_pb2.LineQuantity(sku=sku, quantity=1) for sku in wanted],
             address_id=customer.address_id,
@@ -171,7 +171,8 @@ class Town:
 REFUSALS: Counter[str] = Counter()
 
 
-def _sku(number: int) -> str:
+def sku_of(number: int) -> str:
+    """The SKU of one of the goods that a town has."""
     return f"bench-{number:04}"
 
 
@@ -179,7 +180,7 @@ def _row(number: int) -> product_pb2.ImportRow:
     price = money_to_pb(Money(500 + number, city.CURRENCY))
     path = ["Grocery", "Biscuits"]
     return product_pb2.ImportRow(
-        line=number + 2, sku=_sku(number), title=f"Biscuits {number}", category_path=path, price=price
+        line=number + 2, sku=sku_of(number), title=f"Biscuits {number}", category_path=path, price=price
     )
 
 

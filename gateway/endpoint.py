@@ -54,7 +54,7 @@ class Endpoint:
         self._transcoder = Transcoder(operation, binding)
         reply = operation.rpc.output_type
         self._reply_has_etag = ETAG in reply.fields_by_name and not binding.response_body
-        self._keeping = operation.policy.keeping
+        self._keeping = operation.policy.keeping if mesh.replies.most_bytes else None
         self._located = operation.creates and not binding.template.verb and "id" in reply.fields_by_name
 
     async def __call__(self, request: Request, variables: Mapping[str, str], visit: Visit) -> Response:

@@ -146,7 +146,7 @@ class Seed:
         while chunk := list(islice(groceries, ROWS_AT_ONCE)):
             self._on_sale += [grocery.sku for grocery in chunk if grocery.active]
             self._sent += len(chunk)
-            yield product_pb2.ImportProductsRequest(rows=map(_import_row, chunk))
+            yield product_pb2.ImportProductsRequest(rows=map(import_row, chunk))
             advance(len(chunk))
 
     def _stock(self, advance: Advance) -> None:
@@ -192,7 +192,8 @@ def _chunks(skus: Sequence[str], length: int) -> Iterable[Sequence[str]]:
     return (skus[start : start + length] for start in range(0, len(skus), length))
 
 
-def _import_row(grocery: Grocery) -> product_pb2.ImportRow:
+def import_row(grocery: Grocery) -> product_pb2.ImportRow:
+    """What the product service is told of a product."""
     row = product_pb2.ImportRow(
         line=grocery.line,
         sku=grocery.sku,
