@@ -12,7 +12,6 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,7 +95,7 @@ class Reader(threading.Thread):
 
 
 def lag(
-    database: Database, reader: Reader, relay: Any, wake: Callable[[float], object], rate: float, seconds: float
+    database: Database, reader: Reader, relay: Any, wake: threading.Event, rate: float, seconds: float
 ) -> list[float]:
     """Seconds from before an event's commit until it is read, sorted; events are due at even times."""
     stopping = threading.Event()
@@ -104,7 +103,8 @@ def lag(
     def relaying() -> None:
         while not stopping.is_set():
             if not relay.run_once(datetime.now(UTC)):
-                wake(0.05)
+                wake.wait(0.05)
+                wake.clear()
 
     thread = threading.Thread(target=relaying, daemon=True)
     thread.start()
@@ -153,7 +153,7 @@ def main() -> None:
                 rates[name] = events / seconds
                 reader = Reader(kafka)
                 reader.start()
-                lags = lag(database, reader, relay, database.published.wait, options.rate, options.seconds)
+                lags = lag(database, reader, relay, database.published.listen(), options.rate, options.seconds)
                 reader.stopping.set()
                 reader.join()
                 relay.close()

@@ -66,6 +66,7 @@ class Consumer(Generic[W]):
     """Reads topics as a member of a group, and applies what is new."""
 
     idle = 0.0  # a round waits for Kafka by itself
+    gather = 0.05
 
     def __init__(self, kafka: Kafka, work: Callable[[], W], group: str, topics: Iterable[str], handle: Handle) -> None:
         """A reader that joins its group when it is first asked to work. The group's name is that of the position."""

@@ -9,7 +9,6 @@ buckets with it. No transaction is open while Kafka is waited for. Whatever happ
 the move to the journal sends records twice, never not at all; readers skip what they know by its version.
 """
 
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from mercato.errors import Unavailable
 from mercato.failpoint import failpoint
 from mercato.kafka import Kafka
 from mercato.outgoing import BUCKETS
+from mercato.postgres import Bell
 from mercato.sqlstate import translated
 from mercato.telemetry import Counter, Histogram
 
@@ -66,7 +66,7 @@ class Schema(Protocol):
     """The database of one service."""
 
     schema: str
-    published: threading.Event
+    published: Bell
 
     def dedicated(self) -> Connection[Any]:
         """A connection of one's own."""
@@ -104,11 +104,12 @@ class OutboxRelay:
     """Publishes what a service's transactions left in its outbox. Any number may run; they share the buckets."""
 
     idle = 0.25  # what this process writes wakes it; the look is for what others write, and for what was left behind
+    gather = 0.025
 
     def __init__(self, database: Schema, kafka: Kafka) -> None:
         """A relay that connects when it is first asked to work."""
         self.name = "relay"
-        self.wake = database.published
+        self.wake = database.published.listen()
         self.buckets: set[int] = set()
         self._database = database
         self._kafka = kafka

@@ -71,6 +71,24 @@ def _limit(seconds: float | None) -> int:
     return min(max(1, math.ceil(seconds * 1000 / STEP)) * STEP, LONGEST_STATEMENT)
 
 
+class Bell:
+    """Tells those of this process who follow what is written that there is something new."""
+
+    def __init__(self) -> None:
+        self._heard: tuple[threading.Event, ...] = ()
+
+    def listen(self) -> threading.Event:
+        """What is set from now on whenever the bell rings; whoever waits for it clears it."""
+        heard = threading.Event()
+        self._heard = (*self._heard, heard)
+        return heard
+
+    def ring(self) -> None:
+        """Tell everybody."""
+        for each in self._heard:
+            each.set()
+
+
 class Database:
     """The pool of one schema, for the role that owns its rows."""
 
@@ -84,7 +102,7 @@ class Database:
     ) -> None:
         """Open connections in the background; `constraints` says which error a violated constraint stands for."""
         self.schema = schema
-        self.published = threading.Event()
+        self.published = Bell()
         self._url = url
         self._constraints: Constraints = constraints or {}
         self._unready = ""
@@ -256,4 +274,4 @@ class Work:
                 raise
         self._transaction.__exit__(cls, error, traceback)
         if error is None and self._outgoing:
-            self._database.published.set()
+            self._database.published.ring()

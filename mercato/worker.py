@@ -47,6 +47,17 @@ class Wakeable(Protocol):
 
 
 @runtime_checkable
+class Gathering(Protocol):
+    """A worker that under load does more at a time instead of asking more often: its rounds begin so far apart.
+
+    What comes alone is done at once. Each round costs the same whatever it carries, so many small ones are the dearest
+    way to do anything.
+    """
+
+    gather: float  # seconds
+
+
+@runtime_checkable
 class Closable(Protocol):
     """A worker with something to give back when it stops."""
 
@@ -98,6 +109,7 @@ class Loop(threading.Thread):
         self._clock = clock
         self._wake = worker.wake if isinstance(worker, Wakeable) else threading.Event()
         self._idle = worker.idle if isinstance(worker, Paced) else IDLE
+        self._gather = worker.gather if isinstance(worker, Gathering) else 0.0
         self._stopping = threading.Event()
         self._asked = time.monotonic()
 
@@ -117,8 +129,10 @@ class Loop(threading.Thread):
             self._asked = time.monotonic()
             try:
                 with log.bound(worker=self._worker.name):
-                    pause = 0.0 if self._worker.run_once(self._clock.now()) else self._idle
-                failures = 0
+                    worked = self._worker.run_once(self._clock.now())
+                failures, pause = 0, 0.0 if worked else self._idle
+                if worked and self._gather:
+                    self._stopping.wait(max(0.0, self._asked + self._gather - time.monotonic()))
             except Exception as problem:  # noqa: BLE001  a loop outlives whatever its worker meets
                 failures += 1
                 pause = self._failed(problem, failures)

@@ -12,10 +12,11 @@ reader comes to it after both transactions ended. (In a database restored from a
 this cluster has not come to; those are not taken over.)
 """
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from functools import cache
 from typing import Any, LiteralString
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from psycopg import Connection, sql
 from psycopg.rows import class_row
@@ -69,11 +70,21 @@ READ_ALL: LiteralString = """
     where (xid, position) > (%s::text::xid8, %s) and xid < pg_snapshot_xmin(pg_current_snapshot())
     order by xid, position limit %s
 """
-# A restored cluster has another identifier; one that was rolled back or promoted goes on on another timeline.
-EPOCH: LiteralString = """
-    select system_identifier || '/' || timeline_id, pg_snapshot_xmin(pg_current_snapshot())::text::bigint
-    from pg_control_system(), pg_control_checkpoint()
-"""
+# A restored cluster has another identifier; one that was rolled back or promoted goes on on another timeline. Nobody
+# exchanges a cluster under an open connection, so its identifier, which is read from a file, is asked for once.
+CLUSTER: LiteralString = "select system_identifier from pg_control_system()"
+TIMELINE: LiteralString = "('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int"
+EPOCH: LiteralString = f"select {TIMELINE}, pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+_clusters: MutableMapping[Connection[Any], int] = WeakKeyDictionary()
+
+
+def cluster(connection: Connection[Any]) -> int:
+    """The identifier of the cluster at the other end."""
+    known = _clusters.get(connection)
+    if known is None:
+        row = connection.execute(CLUSTER).fetchone()
+        known = _clusters[connection] = row[0] if row else 0
+    return known
 
 
 class PostgresEventStore:
@@ -134,8 +145,8 @@ class PostgresEventStore:
         return Checkpoint(epoch, xmin)
 
     def _epoch(self) -> tuple[str, int]:
-        epoch, xmin = self._one(EPOCH, None)
-        return str(epoch), int(xmin)
+        timeline, xmin = self._one(EPOCH, None)
+        return f"{cluster(self._connection)}/{timeline}", int(xmin)
 
     def _events(self, statement: LiteralString, values: Sequence[object]) -> list[StoredEvent]:
         with self._connection.cursor(row_factory=class_row(StoredEvent)) as cursor:

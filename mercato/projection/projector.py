@@ -3,7 +3,6 @@
 Any number of processes may run one; the row of the checkpoint is locked by whoever is at it, and the others pass on.
 """
 
-import threading
 from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
@@ -12,6 +11,7 @@ from psycopg import Connection
 
 from mercato import log
 from mercato.event_store import EpochChanged, PostgresEventStore
+from mercato.event_store.postgres import TIMELINE, cluster
 from mercato.failpoint import failpoint
 from mercato.postgres import Database
 from mercato.projection import place as places
@@ -25,7 +25,7 @@ BATCH = 500
 PAGE = 500
 # One look, so that a projector with nothing to do costs next to nothing.
 UP_TO_DATE: LiteralString = """
-    select p.epoch = (select system_identifier || '/' || timeline_id from pg_control_system(), pg_control_checkpoint())
+    select p.epoch = %s || '/' || {timeline}
         and not exists (
             select from {events} e
             where (e.xid, e.position) > (p.xid, p.position) and e.xid < pg_snapshot_xmin(pg_current_snapshot()))
@@ -39,22 +39,23 @@ _log = log.get(__name__)
 class Projector:
     """Keeps one projection up to date."""
 
-    idle = 0.1
+    idle = 0.25  # what this process writes wakes it
+    gather = 0.05
 
     def __init__(self, database: Database, projection: Projection, events: str = "events", batch: int = BATCH) -> None:
         self.name = projection.name
-        self.wake = threading.Event()
+        self.wake = database.published.listen()
         self._database = database
         self._events = events
         self._batch = batch
         self._table = ProjectionTable(projection, events)
         self._reader = StreamReader(events)
-        self._up_to_date = UP_TO_DATE.replace("{events}", events).encode()
+        self._up_to_date = UP_TO_DATE.replace("{events}", events).replace("{timeline}", TIMELINE).encode()
 
     def run_once(self, now: datetime | None = None) -> bool:  # noqa: ARG002  it goes by commits, not by time
         """Take in one batch; False if there was none, or somebody else is at it."""
         with self._database.reading() as connection:
-            row = connection.execute(self._up_to_date, [self.name]).fetchone()
+            row = connection.execute(self._up_to_date, [cluster(connection), self.name]).fetchone()
             if row and row[0]:
                 return False
             if row is None:

@@ -20,7 +20,7 @@ from mercato.local.server import free_port
 from mercato.log import bound
 from mercato.outbox import OutboxRelay
 from mercato.outgoing import BUCKETS, bucket, insert
-from mercato.postgres import Database, Work
+from mercato.postgres import Bell, Database, Work
 from mercato.worker import Loop
 from tests.servers import FreshDatabase, PostgresServer
 
@@ -222,7 +222,7 @@ def test_a_relay_that_lost_its_connection_while_it_sent_moves_nothing(shop: Shop
 
     class Remembering:
         schema = shop.database.schema
-        published = threading.Event()
+        published = Bell()
 
         def dedicated(self) -> Connection[Any]:
             connections.append(shop.database.dedicated())

@@ -35,6 +35,17 @@ class Scripted:
         self.closed = True
 
 
+class Gathering(Scripted):
+    """A worker whose rounds begin an hour apart."""
+
+    gather = 3600.0
+
+    @property
+    def left(self) -> int:
+        """The steps that it was not asked for."""
+        return len(self._steps)
+
+
 def fails() -> bool:
     """A step that goes wrong."""
     raise ValueError("no")
@@ -73,6 +84,25 @@ def test_a_resting_worker_is_woken() -> None:
     worker = Scripted(lambda: False)
     worker.wake.set()
     go_round(worker)
+
+
+def test_a_worker_that_gathers_is_left_alone_for_a_while_though_it_is_woken_and_stops_at_once() -> None:
+    begun = threading.Event()
+
+    def begins() -> bool:
+        begun.set()
+        worker.wake.set()
+        return True
+
+    worker = Gathering(begins, lambda: True)
+    loop = Loop(worker, FixedClock())
+    loop.start()
+    assert begun.wait(LONG)
+    loop.stop()
+    loop.join(LONG)
+    assert worker.closed
+    assert not worker.done.is_set()
+    assert worker.left == 1
 
 
 def test_what_is_done_regularly_waits_for_its_time() -> None:
