@@ -7,4 +7,5 @@ checkout      orders a second, and the CPU of one by process: together and alone
 outbox        how fast a backlog of events drains, and how late one is in Kafka
 edge          requests a second to the gateway, and what one costs by process, beside the naive design
 roles         whether relay and consumers beside it cost a serving process latency
+rolling       a hundred thousand requests while every process is replaced: how many fail
 """

@@ -67,6 +67,7 @@ class Customer:
     id: str
     address_id: str
     slot_ids: tuple[str, ...]
+    zone_id: str
 
 
 class Town:
@@ -126,7 +127,7 @@ class Town:
                 user_pb2.CreateAddressRequest(user_id=user.id, address=address)
             )
         slots = delivery.ListSlots(delivery_pb2.ListSlotsRequest(zone_id=zone.id)).slots
-        return Customer(user.id, kept.id, tuple(slot.id for slot in list(slots)[-8:]))
+        return Customer(user.id, kept.id, tuple(slot.id for slot in list(slots)[-8:]), zone.id)
 
     def order(self, rnd: random.Random, method: str, *, hot: bool) -> bool:
         """Place an order; False if it was refused, or nobody knows."""
