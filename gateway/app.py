@@ -25,13 +25,16 @@ from gateway.hot import HotPath
 from gateway.identity import session_look_up
 from gateway.keeping import Replies
 from gateway.limits import Limits
-from gateway.live import HISTORY, OrderEvents, Pace
+from gateway.live.events import HISTORY, OrderEvents
+from gateway.live.places import Places
+from gateway.live.position import Positions
+from gateway.live.vigil import ROUND, Pace
 from gateway.pages import Pages
 from gateway.rates import Rates
 from gateway.routes import Router, Template
 from gateway.sessions import Sessions
 from gateway.sharing import SharedReplies
-from gateway.wakeups import Wakeups
+from gateway.upload import Upload
 from gateway.webhooks import Webhooks
 from mercato.auth import Signer
 from mercato.clock import Clock, SystemClock
@@ -52,7 +55,7 @@ class Gateway:
 
     app: ASGIApp
     health: Health
-    live: OrderEvents
+    live: OrderEvents | None
 
 
 @asynccontextmanager
@@ -62,7 +65,6 @@ async def gateway(
     *,
     signer: Signer,
     redis: Redis | None = None,
-    wakeups: Wakeups | None = None,
     replies: Replies | None = None,
     clock: Clock = SYSTEM_CLOCK,
     files: Sequence[FileDescriptor] | None = None,
@@ -81,9 +83,7 @@ async def gateway(
         replies = replies or Replies(config.cache_bytes, kept(found))
         access = Access(sessions, frozenset(config.origins))
         mesh = Mesh(access, caller, limits, rates, replies, SharedReplies(redis), clock)
-        history = next((each for each in found if each.name == HISTORY), None)
-        pace = Pace(beat=config.heartbeat.total_seconds(), look=config.look.total_seconds())
-        health, live = Health(), OrderEvents(mesh, wakeups or Wakeups(), history, pace)
+        health, live = Health(), _live(mesh, redis, found, config)
         routes = _routes(mesh, health, live, files, found)
         lines = AccessLog()
         closing.callback(lines.flush)
@@ -91,17 +91,29 @@ async def gateway(
         yield Gateway(HotPath(edge, replies, lines, config.gzip_from), health, live)
 
 
+def _live(mesh: Mesh, redis: Redis | None, found: Sequence[Operation], config: GatewayConfig) -> OrderEvents | None:
+    """The streams, where the contracts have a history to stream."""
+    history = next((each for each in found if each.name == HISTORY), None)
+    if history is None:
+        return None
+    look = config.look.total_seconds()
+    pace = Pace(config.heartbeat.total_seconds(), min(look, ROUND), look, config.stream_patience.total_seconds())
+    places = Places(config.streams, config.streams_per_principal, config.streams_per_address)
+    return OrderEvents(mesh, history, Positions(redis), places, pace)
+
+
 def _routes(
-    mesh: Mesh, health: Health, live: OrderEvents, files: Sequence[FileDescriptor], found: Sequence[Operation]
+    mesh: Mesh, health: Health, live: OrderEvents | None, files: Sequence[FileDescriptor], found: Sequence[Operation]
 ) -> Router[Handler]:
     """Every address: those of the contracts, and the gateway's own."""
     router: Router[Handler] = Router()
     for operation in found:
         for binding in operation.bindings:
-            router.add(binding.method, binding.template, Endpoint(operation, binding, mesh))
+            form = Upload if operation.uploads else Endpoint
+            router.add(binding.method, binding.template, form(operation, binding, mesh))
     webhooks = Webhooks(mesh)
-    pages = Pages(files, found, comments(), {**live.paths(), **webhooks.paths()})
-    for path, page in {**health.routes(), **live.routes(), **pages.routes()}.items():
+    pages = Pages(files, found, comments(), {**(live.paths() if live else {}), **webhooks.paths()})
+    for path, page in {**health.routes(), **(live.routes() if live else {}), **pages.routes()}.items():
         router.add("GET", Template.parse(path), page)
     for path, handler in webhooks.routes().items():
         router.add("POST", Template.parse(path), handler)

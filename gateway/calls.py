@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from gateway.channels import Channels
 from mercato.auth import Signer
 from mercato.errors import DeadlineExceeded
+from mercato.rpc.admission import LONGEST_STREAM
 from mercato.rpc.call import NOBODY, Principal
 from mercato.rpc.channel import metadata_for
 from mercato.rpc.contract import callee_of
@@ -60,6 +61,14 @@ class Caller:
         )
         reply = await call
         return Reply(reply, headers_of(await call.trailing_metadata()))
+
+    def stream(self, rpc: MethodDescriptor, request: Message, visit: Visit, principal: Principal) -> Any:
+        """A call that streams: requests are to be written where they stream in, else `request` is the only one."""
+        callee = callee_of(rpc, request)
+        given = () if rpc.client_streaming else (request,)
+        timeout = self._deadlines.get(rpc.name, LONGEST_STREAM)
+        opened = self._channels.stream(rpc, callee)
+        return opened(*given, timeout=timeout, metadata=self._metadata(callee, visit, principal))
 
     def _metadata(self, callee: str, visit: Visit, principal: Principal) -> grpc.aio.Metadata:
         pairs = metadata_for(self._signer, callee, principal)

@@ -35,6 +35,16 @@ class Channels:
             )
         return self._calls[rpc, callee]
 
+    def stream(self, rpc: MethodDescriptor, callee: str) -> Any:
+        """What calls an rpc whose requests stream in, or whose replies stream out."""
+        service = rpc.containing_service
+        channel = self._channel(service, callee)
+        return (channel.stream_unary if rpc.client_streaming else channel.unary_stream)(
+            f"/{service.full_name}/{rpc.name}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=GetMessageClass(rpc.output_type).FromString,
+        )
+
     def _channel(self, service: ServiceDescriptor, callee: str) -> grpc.aio.Channel:
         key = service.full_name, callee
         if key not in self._open:

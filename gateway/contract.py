@@ -20,6 +20,8 @@ from mercato.rpc.contract import owner_of
 
 _HTTP: Any = annotations_pb2.http  # its stub says less than it is
 REQUEST_ID, ETAG, MASK = "request_id", "etag", "update_mask"
+# Of uploads: a row's field for the line it stood on, the reply's for rows that were refused, how many and the first.
+LINE, FAILED, ERRORS = "line", "failed", "errors"
 # By AIP a rpc that makes something says so: what it makes is there when it answers, or will be.
 _CREATES = re.compile(r"(Create|Register|Place)[A-Z]\w*|SignIn|Start[A-Z]\w*Session")
 
@@ -53,6 +55,20 @@ class Operation:
     def service(self) -> str:
         """The process that serves it, such as `product`: the folder of its contract."""
         return owner_of(self.rpc.containing_service)
+
+    @property
+    def uploads(self) -> bool:
+        """Whether its requests stream in, as the rows of a body."""
+        return bool(self.rpc.client_streaming)
+
+    @property
+    def streams(self) -> bool:
+        """Whether its replies stream out."""
+        return bool(self.rpc.server_streaming)
+
+    def rows(self, binding: Binding) -> FieldDescriptor | None:
+        """The list in a request that the rows of a body go into; None if each is a request."""
+        return None if binding.body == "*" else self.rpc.input_type.fields_by_name[binding.body]
 
     @property
     def safe(self) -> bool:
@@ -101,8 +117,8 @@ def kept(found: Iterable[Operation]) -> frozenset[str]:
 
 
 def _operation(rpc: MethodDescriptor) -> Operation:
-    if rpc.client_streaming or rpc.server_streaming:
-        raise ValueError(f"{rpc.full_name} streams: the gateway has no REST form for that")
+    if rpc.client_streaming and rpc.server_streaming:
+        raise ValueError(f"{rpc.full_name} streams both ways: HTTP has no form for that")
     rule: http_pb2.HttpRule = rpc.GetOptions().Extensions[_HTTP]
     bindings = tuple(_binding(each) for each in (rule, *rule.additional_bindings))
     for binding in bindings:
@@ -125,8 +141,15 @@ def _check(rpc: MethodDescriptor, binding: Binding) -> None:
             raise ValueError(f"{rpc.full_name}: {binding.template.text} has no single value {name}")
     if binding.body not in ("", "*") and binding.body not in rpc.input_type.fields_by_name:
         raise ValueError(f"{rpc.full_name}: the body is {binding.body}, which is no field")
+    if rpc.client_streaming and not _holds_rows(rpc, binding.body):
+        raise ValueError(f"{rpc.full_name}: requests stream in, so the body is a list of messages, or *")
     if binding.response_body and binding.response_body not in rpc.output_type.fields_by_name:
         raise ValueError(f"{rpc.full_name}: the response_body is {binding.response_body}, which is no field")
+
+
+def _holds_rows(rpc: MethodDescriptor, body: str) -> bool:
+    field = rpc.input_type.fields_by_name.get(body)
+    return body == "*" or (field is not None and field.is_repeated and field.message_type is not None)
 
 
 def field_at(message: Descriptor, path: str) -> FieldDescriptor | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,10 @@ SECURITY: Mapping[str, str] = {
 }
 
 _JSON = "application/json"
+_STALLED = (
+    "The body stopped coming before its end. Rows that were complete may have landed; send it again, whole: what is "
+    "already there is left as it is."
+)
 _NEVER = re.compile(r"q\s*=\s*0(\.0*)?")
 _UTF8 = frozenset({"", "utf-8", "utf8"})
 
@@ -32,6 +36,7 @@ class Limits:
     headers: int = 16 * 1024
     header_count: int = 100
     body: int = 64 * 1024
+    upload: int = 64 * 1024 * 1024
     body_seconds: float = 10.0
 
     def check_head(self, raw_path: bytes, query: bytes, headers: Headers) -> None:
@@ -49,17 +54,34 @@ class Limits:
 
     async def read_body(self, receive: Receive, headers: Mapping[str, str]) -> bytes:
         """The whole body of a request, a JSON one if there is one."""
-        declared = headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > self.body:
-            raise self._too_large()
+        _check_declared(headers, self.body)
         try:
             async with asyncio.timeout(self.body_seconds):
                 body = await self._collect(receive)
         except TimeoutError:
             raise Problem.edge("REQUEST_TIMEOUT", headers={"Connection": "close"}) from None
         if body:
-            check_is_json(headers)
+            kind_of_body(headers, (_JSON,))
         return body
+
+    async def pieces(self, receive: Receive, headers: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """The pieces of an upload: it may take long, as long as it does not stall."""
+        _check_declared(headers, self.upload)
+        size, more = 0, True
+        while more:
+            try:
+                async with asyncio.timeout(self.body_seconds):
+                    message = await receive()
+            except TimeoutError:
+                raise Problem.edge("REQUEST_TIMEOUT", _STALLED, {"Connection": "close"}) from None
+            if message["type"] == "http.disconnect":
+                raise Problem.edge("REQUEST_TIMEOUT", _STALLED)
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size > self.upload:
+                raise _too_large(self.upload)
+            yield piece
+            more = message.get("more_body", False)
 
     async def _collect(self, receive: Receive) -> bytes:
         parts: list[bytes] = []
@@ -73,22 +95,34 @@ class Limits:
             parts.append(part)
             size += len(part)
             if size > self.body:
-                raise self._too_large()
+                raise _too_large(self.body)
             more = message.get("more_body", False)
         return b"".join(parts)
 
-    def _too_large(self) -> Problem:
-        return Problem.edge("MESSAGE_TOO_LARGE", f"The body is larger than {self.body} bytes.", {"Connection": "close"})
+
+def _check_declared(headers: Mapping[str, str], most: int) -> None:
+    declared = headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > most:
+        raise _too_large(most)
 
 
-def check_is_json(headers: Mapping[str, str]) -> None:
-    """Refuse a body that does not say that it is JSON, plain and in UTF-8."""
+def _too_large(most: int) -> Problem:
+    return Problem.edge(
+        "MESSAGE_TOO_LARGE", f"The body is larger than {most} bytes. Send less at once.", {"Connection": "close"}
+    )
+
+
+def kind_of_body(headers: Mapping[str, str], kinds: Sequence[str]) -> str:
+    """Which kind a body says that it is; it must be one of these, plain and in UTF-8."""
     kind, _, parameters = headers.get("content-type", "").partition(";")
     charset = next((each for each in parameters.lower().split(";") if each.strip().startswith("charset=")), "charset=")
     encoding = headers.get("content-encoding", "identity").strip().lower()
     plain = encoding in ("", "identity") and charset.partition("=")[2].strip(' "') in _UTF8
-    if kind.strip().lower() != _JSON or not plain:
-        raise Problem.edge("UNSUPPORTED_MEDIA_TYPE")
+    kind = kind.strip().lower()
+    if kind not in kinds or not plain:
+        advice = f"Send the body as {' or '.join(kinds)} in UTF-8, without a Content-Encoding."
+        raise Problem.edge("UNSUPPORTED_MEDIA_TYPE", advice)
+    return kind
 
 
 def check_accepts(accept: str, kind: str = _JSON) -> None:

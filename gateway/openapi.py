@@ -8,15 +8,17 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from gateway.comments import reasons_in
 from gateway.contract import ETAG, REQUEST_ID, Binding, Operation, field_at
+from gateway.lines import LONGEST
 from gateway.problems import lower_camel
 from gateway.reasons import KNOWN, STATUS_OF_REASON, phrase
 from gateway.routes import Template
+from gateway.rows import CSV, NDJSON, Layout, columns_of
 from gateway.schema import Schema, Schemas, is_required
 from gateway.sessions import COOKIE
 from gateway.values import single
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
-_SIGNED_IN: list[Schema] = [{"bearer": []}, {"cookie": []}]
+SIGNED_IN: list[Schema] = [{"bearer": []}, {"cookie": []}]
 _ANY_HEADERS = ("X-Request-Id", "X-Consistency")
 _HEADERS: Mapping[str, Schema] = {
     "Idempotency-Key": {
@@ -40,6 +42,11 @@ _HEADERS: Mapping[str, Schema] = {
         "schema": {"type": "string", "maxLength": 1024},
     },
 }
+_NDJSON = f"A JSON object on each line, in UTF-8; a line of at most {LONGEST} bytes."
+_CSV = (
+    f"Records as RFC 4180 has them, in UTF-8, of at most {LONGEST} bytes; the first names the columns. An empty cell "
+    "leaves its field unset, `|` stands between the values of a list."
+)
 _ABOUT = (
     "A shop that delivers within the hour. Sign in with `POST /v1/sessions` and send the token as "
     "`Authorization: Bearer`. Every refusal is a problem (RFC 9457) with a stable `reason`."
@@ -71,31 +78,6 @@ def document(operations: Sequence[Operation], comments: Mapping[str, str], furth
                 "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
             },
         },
-    }
-
-
-def event_stream(history: Operation) -> Schema:
-    """The operation object of the live events of whatever the history is of."""
-    resume = "The id of the last event that was seen: the stream goes on after it."
-    return {
-        "operationId": "StreamOrderEvents",
-        "tags": [history.service],
-        "summary": "Follows an order live",
-        "description": (
-            "Server-sent events: `id` is the order's version, `event` the type, `data` the entry of the history. The "
-            "stream ends after OrderDelivered, OrderRejected or OrderCancelled; asked again then, it is 204.\n\n"
-            f"**Who:** {_who(history)}."
-        ),
-        "parameters": [
-            {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}},
-            {"name": "Last-Event-ID", "in": "header", "description": resume, "schema": {"type": "string"}},
-        ],
-        "responses": {
-            "200": {"description": "The events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
-            "204": {"description": "Nothing more will happen."},
-            "default": {"$ref": "#/components/responses/Problem"},
-        },
-        "security": _SIGNED_IN,
     }
 
 
@@ -137,11 +119,11 @@ class _Described:
             "operationId": operation.name + (f"_{number + 1}" if number else ""),
             "tags": [operation.service],
             "summary": summary,
-            "description": f"{self._comment}\n\n**Who:** {_who(operation)}.{_how_often(operation)}",
+            "description": f"{self._comment}\n\n**Who:** {who(operation)}.{_how_often(operation)}",
             "parameters": [*self._path(), *self._query(), *self._headers()],
             **self._body(),
             "responses": self._responses(),
-            "security": [{}] if operation.public else _SIGNED_IN,
+            "security": [{}] if operation.public else SIGNED_IN,
         }
 
     def _path(self) -> list[Schema]:
@@ -191,6 +173,8 @@ class _Described:
         request, body = self._operation.rpc.input_type, self._binding.body
         if not body:
             return {}
+        if self._operation.uploads:
+            return {"requestBody": {"required": True, "content": self._rows()}}
         if body == "*":
             schema = self._schemas.object(request, frozenset({REQUEST_ID, *self._variables}))
             required = bool(schema.get("required"))
@@ -199,6 +183,15 @@ class _Described:
             assert field.message_type
             schema, required = self._schemas.message(field.message_type), is_required(field)
         return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
+
+    def _rows(self) -> Schema:
+        """The kinds that an upload may be of."""
+        layout = Layout(self._operation, self._binding)
+        row = self._schemas.object(layout.kind, layout.hidden)
+        objects = {"type": "string", "contentMediaType": NDJSON, "contentSchema": row, "description": _NDJSON}
+        names = ", ".join(f"`{name}`" for name in columns_of(layout.kind, layout.hidden))
+        records = {"type": "string", "contentMediaType": CSV, "description": f"{_CSV} Columns: {names}."}
+        return {NDJSON: {"schema": objects}, CSV: {"schema": records}}
 
     def _responses(self) -> Schema:
         problems = {str(status): _problem_response(text) for status, text in sorted(self._problems().items())}
@@ -232,7 +225,8 @@ class _Described:
         return [*edge, *repeats, *reasons_in(self._comment)]
 
 
-def _who(operation: Operation) -> str:
+def who(operation: Operation) -> str:
+    """Who may call an operation, in words."""
     policy = operation.policy
     if policy.anyone:
         return "everybody"

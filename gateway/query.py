@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from gateway.values import Refused, single
+from gateway.values import Refused, shown, single
 
 _BOOLEANS = {"true": True, "false": False}
 
@@ -28,11 +28,7 @@ def _decoded(text: str, name: str) -> str:
     try:
         return unquote_to_bytes(text.replace("+", " ").encode("latin-1")).decode()
     except UnicodeDecodeError:
-        raise Refused(_printable(name), "MALFORMED", "is not UTF-8") from None
-
-
-def _printable(name: str) -> str:
-    return "".join(each if each.isprintable() else "?" for each in name[:64])
+        raise Refused(shown(name), "MALFORMED", "is not UTF-8") from None
 
 
 class QueryReader:
@@ -48,13 +44,13 @@ class QueryReader:
         for name, value in pairs(query):
             path = _path(self._request, name)
             if path is None or self._is_taken(path):
-                raise Refused(_printable(name), "UNKNOWN_PARAMETER", "is not a known parameter")
-            shown = ".".join(field.json_name for field in path)
+                raise Refused(shown(name), "UNKNOWN_PARAMETER", "is not a known parameter")
+            public = ".".join(field.json_name for field in path)
             if not path[-1].is_repeated:
-                if shown in seen:
-                    raise Refused(shown, "DUPLICATE_PARAMETER", "is given twice")
-                seen.add(shown)
-            _put(message, path, value, shown)
+                if public in seen:
+                    raise Refused(public, "DUPLICATE_PARAMETER", "is given twice")
+                seen.add(public)
+            _put(message, path, value, public)
 
     def _is_taken(self, path: tuple[FieldDescriptor, ...]) -> bool:
         names = [field.name for field in path]
@@ -65,7 +61,7 @@ class QueryReader:
 def _path(message: Descriptor, name: str) -> tuple[FieldDescriptor, ...] | None:
     """The fields that a dotted name walks through, in lowerCamelCase or as the contract writes them."""
     head, _, rest = name.partition(".")
-    field = _named(message, head)
+    field = named(message, head)
     if field is None:
         return None
     if rest:
@@ -74,7 +70,8 @@ def _path(message: Descriptor, name: str) -> tuple[FieldDescriptor, ...] | None:
     return (field,) if _holds_values(field) else None
 
 
-def _named(message: Descriptor, name: str) -> FieldDescriptor | None:
+def named(message: Descriptor, name: str) -> FieldDescriptor | None:
+    """The field with a name, in lowerCamelCase or as the contract writes it."""
     return next((field for field in message.fields if name in (field.json_name, field.name)), None)
 
 
@@ -106,8 +103,8 @@ def reader_of_text(field: FieldDescriptor) -> Callable[[str], Any]:
     return lambda text: read(_BOOLEANS.get(text, text))
 
 
-def _put(message: Message, path: tuple[FieldDescriptor, ...], value: str, shown: str) -> None:
+def _put(message: Message, path: tuple[FieldDescriptor, ...], value: str, public: str) -> None:
     try:
         put_value(message, path, value)
     except Refused as refused:
-        raise refused.within(shown) from None
+        raise refused.within(public) from None

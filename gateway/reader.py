@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from gateway.values import Read, Refused, single, wrong
+from gateway.values import Read, Refused, shown, single, wrong
 
 Set = Callable[[Any, Any], None]
 
@@ -40,7 +40,7 @@ class MessageReader:
         taken: set[str] = set()
         for key, item in value.items():
             if key not in self._fields:
-                raise Refused(_shown(key), "UNKNOWN_FIELD", "is not a known field")
+                raise Refused(shown(key), "UNKNOWN_FIELD", "is not a known field")
             field, put = self._fields[key]
             _claim(field, key, taken)
             if item is None:
@@ -61,13 +61,8 @@ def _claim(field: FieldDescriptor, key: str, taken: set[str]) -> None:
     """Note that a field, or the choice it belongs to, has its value."""
     name = field.containing_oneof.name if field.containing_oneof else field.name
     if name in taken:
-        raise Refused(_shown(key), "DUPLICATE_KEY", "is given twice")
+        raise Refused(shown(key), "DUPLICATE_KEY", "is given twice")
     taken.add(name)
-
-
-def _shown(key: str) -> str:
-    """A key as it may stand in an answer: short, and nothing that breaks out of a line."""
-    return "".join(each if each.isprintable() else "?" for each in key[:64])
 
 
 def _setter(field: FieldDescriptor) -> Set:
@@ -157,7 +152,7 @@ def _map_setter(field: FieldDescriptor) -> Set:
                     assert read
                     entries[read_key(key)] = read(item)
             except Refused as refused:
-                raise refused.within(_shown(key)) from None
+                raise refused.within(shown(key)) from None
 
     return put
 

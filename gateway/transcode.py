@@ -27,7 +27,7 @@ class Transcoder:
         self._variables = {each.name: _fields(request, each.name) for each in binding.template.variables}
         self._query = QueryReader(request, frozenset({REQUEST_ID, binding.body, *self._variables}))
         self._takes_query = binding.body != "*"
-        self._read = _body_reader(request, binding.body)
+        self._read = None if operation.uploads else _body_reader(request, binding.body)
         self._mask = _Mask.of(request, binding.body, self._variables)
         self._response_body = binding.response_body
         self._write = _answer_writer(operation.rpc.output_type, binding.response_body)

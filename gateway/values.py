@@ -33,6 +33,11 @@ class Refused(Exception):
         return self
 
 
+def shown(name: str) -> str:
+    """A name of the client's as it may stand in an answer: short, and nothing that breaks out of a line."""
+    return "".join(each if each.isprintable() else "?" for each in name[:64])
+
+
 def wrong(value: Any, wanted: str) -> Refused:
     """The refusal of a value that is not what was wanted."""
     match value:

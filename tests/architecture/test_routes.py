@@ -25,6 +25,7 @@ GET /v1/products/{id}
 POST /v1/products
 PATCH /v1/products/{product.id}
 POST /v1/products/{id}:archive
+POST /v1/products:import
 GET /v1/categories
 GET /v1/categories/{id}
 POST /v1/categories
