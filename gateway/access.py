@@ -17,7 +17,7 @@ class Access:
     """Decides about requests at the door. The service decides again, and about ownership."""
 
     def __init__(self, sessions: Sessions, origins: frozenset[str]) -> None:
-        self._sessions = sessions
+        self.sessions = sessions
         self._origins = origins
 
     async def admit(self, operation: Operation, method: str, headers: Headers) -> Principal:
@@ -32,7 +32,7 @@ class Access:
             credential = Credential.of(headers)
             if credential.by_cookie and credential.token and method not in READS:
                 check_origin(headers, self._origins)
-            return await self._sessions.principal(credential.token)
+            return await self.sessions.principal(credential.token)
         except Unauthenticated as refusal:
             # Signing in and registering must work for whoever still carries a session that has ended.
             if operation.public and method not in READS:

@@ -48,6 +48,12 @@ class GatewayConfig:
     # Memory for replies that are kept, in bytes; 0: none is, here or in Redis.
     cache_bytes: int = var(default=16 * 1024 * 1024, converter=int)
     gzip_from: int = var(default=1024, converter=int)
-    # A quiet event stream says that it lives, and looks for news that Kafka did not hint at.
+    # Event streams that may be open in this process, by one account and from one address.
+    streams: int = var(default=5000, converter=int)
+    streams_per_principal: int = var(default=32, converter=int)
+    streams_per_address: int = var(default=512, converter=int)
+    # A quiet stream says that it lives; where Kafka does not tell, the order service is asked for news; a client that
+    # does not read is waited for.
     heartbeat: timedelta = var(default="15s", converter=duration)
     look: timedelta = var(default="2s", converter=duration)
+    stream_patience: timedelta = var(default="10s", converter=duration)

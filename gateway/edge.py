@@ -12,6 +12,7 @@ from gateway.dispatch import ROUTE, VISIT, problem_of
 from gateway.limits import SECURITY, Limits
 from gateway.problems import Problem
 from gateway.rates import STANDING
+from gateway.upgrade import SOCKET, Socket, as_request
 from mercato import log
 from mercato.telemetry import Counter, Histogram
 
@@ -32,14 +33,17 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1000})
+        socket = receive if scope["type"] == "websocket" else None
+        if socket:
+            scope, receive, send = as_request(scope, send)
         if scope["type"] != "http":
             return
         headers = Headers(scope=scope)
         visit = _visit(headers)
         scope[VISIT] = visit
         answer = _Answer(send, scope, visit, without_body=scope["method"] == "HEAD")
+        if socket:
+            scope[SOCKET] = Socket(socket, answer)
         with log.bound(request_id=visit.request_id, traceparent=visit.traceparent):
             try:
                 self._check(scope)
@@ -70,6 +74,9 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._begin(message)
+        elif message["type"] == "websocket.accept":
+            self.status = 101
+            message = {**message, "headers": [(b"x-request-id", self._visit.request_id.encode())]}
         elif message["type"] == "http.response.body":
             body = b"" if self._without_body else message.get("body", b"")
             message = {**message, "body": body}

@@ -77,6 +77,7 @@ EVERYWHERE: Mapping[str, tuple[int, str]] = {
     "IDEMPOTENCY_KEY_REUSED": (422, "The key was used for another request. Take a new key for a new intent."),
     "ETAG_REQUIRED": (428, "Send the ETag that was read as If-Match, or the resource's `etag` in the body."),
     "RATE_LIMITED": (429, "Too many requests. Repeat after the time in Retry-After."),
+    "TOO_MANY_STREAMS": (429, "You have as many streams open as you may. Close one, or wait until one ends."),
     "INTERNAL": (500, "Something is broken on our side. The request id helps to find out what."),
     "UNIMPLEMENTED": (501, "The operation is not there yet."),
     "UNAVAILABLE": (503, "The service does not answer now. Repeat after the time in Retry-After."),

@@ -26,7 +26,7 @@ from gateway.contract import kept, operations, published
 from gateway.feed import Feed, Subject
 from gateway.keeping import REMEMBER, Replies
 from gateway.leaving import Leaving, SharedServer
-from gateway.wakeups import Wakeups
+from gateway.live.events import OrderEvents
 from mercato import log, telemetry
 from mercato.auth import Signer
 from mercato.cache import ANSWER_TIMEOUT, CONNECT_TIMEOUT
@@ -57,13 +57,13 @@ async def serve(settings: Settings, config: GatewayConfig, stop: asyncio.Event, 
     if config.listener < 0:
         _check_free(config.address)
     signer = Signer.load(settings.keys, settings.name, development=settings.development)
-    wakeups, replies = Wakeups(), replies or Replies(config.cache_bytes, kept(operations(published())))
+    replies = replies or Replies(config.cache_bytes, kept(operations(published())))
     async with AsyncExitStack() as stack:
         redis = await _redis(settings, stack)
-        wired = gateway(settings, config, signer=signer, redis=redis, wakeups=wakeups, replies=replies)
+        wired = gateway(settings, config, signer=signer, redis=redis, replies=replies)
         gate = await stack.enter_async_context(wired)
         if settings.kafka_bootstrap:
-            feed = Feed(settings.kafka_bootstrap, _subjects(wakeups, replies), replies.see)
+            feed = _feed(settings.kafka_bootstrap, gate.live, replies)
             feed.start(asyncio.get_running_loop())
             stack.push_async_callback(asyncio.to_thread, feed.stop)
         if settings.metrics_address:
@@ -73,7 +73,18 @@ async def serve(settings: Settings, config: GatewayConfig, stop: asyncio.Event, 
     _log.info("gateway.ended")
 
 
-def _subjects(wakeups: Wakeups, replies: Replies) -> list[Subject]:
+def _feed(bootstrap: str, live: OrderEvents | None, replies: Replies) -> Feed:
+    """Who is told what happens, and whether all is told: those who watch orders, and whoever keeps replies."""
+
+    def see(told: bool) -> None:
+        replies.see(told)
+        if live:
+            live.see(told)
+
+    return Feed(bootstrap, _subjects(live, replies), see)
+
+
+def _subjects(live: OrderEvents | None, replies: Replies) -> list[Subject]:
     """What the gateway listens to: orders that are watched, and whatever makes kept replies stale."""
 
     def dropped(service: str) -> Callable[[Iterable[str]], None]:
@@ -81,7 +92,8 @@ def _subjects(wakeups: Wakeups, replies: Replies) -> list[Subject]:
 
     # Of what was said before the start, as far back as a shared reply may have been asked for.
     stale = [Subject(topic(service), REMEMBER, dropped(service)) for service in sorted(replies.services)]
-    return [Subject(topic("order"), 0, wakeups.wake_each), *stale]
+    # A second back, for the feed looks after nothing that it was not to read at all.
+    return [*([Subject(topic("order"), 1.0, live.hint)] if live else []), *stale]
 
 
 def _check_free(address: Address) -> None:
@@ -154,7 +166,8 @@ async def _leave(gate: Gateway, server: Server, serving: "asyncio.Task[None]", s
         if isinstance(server, SharedServer):
             server.turn_away()
         await asyncio.sleep(settings.leave_first.total_seconds())
-        gate.live.end()
+        if gate.live:
+            gate.live.end()
         server.stop()  # type: ignore[no-untyped-call]  # granian types half of it
     with suppress(TimeoutError):
         await asyncio.wait_for(serving, settings.grace.total_seconds())

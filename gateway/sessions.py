@@ -1,9 +1,11 @@
 """Sessions: whose an opaque token is, and how a request carries one."""
 
+import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from http.cookies import CookieError, SimpleCookie
@@ -13,11 +15,12 @@ from urllib.parse import urlsplit
 from gateway.problems import Problem
 from mercato import log
 from mercato.clock import Clock
-from mercato.errors import NotFound, Unauthenticated
+from mercato.errors import MercatoError, NotFound, Unauthenticated
 from mercato.rpc.call import NOBODY, Principal
 
 COOKIE = "__Host-session"
 _TOKEN = re.compile(r"[\x21-\x7e]{1,512}")
+_LOOK_UPS_AT_ONCE = 32
 _ATTRIBUTES = "Path=/; Secure; HttpOnly; SameSite=Lax"
 
 # Asks the user service by the hash of a token; NotFound when it knows none.
@@ -29,6 +32,9 @@ class Copies(Protocol):
 
     def get(self, name: str) -> Awaitable[Any]:
         """The copy, or None."""
+
+    def mget(self, keys: Sequence[str]) -> Awaitable[Sequence[Any]]:
+        """The same of many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,36 @@ class Sessions:
             return await self._look_up(digest)
         except NotFound:
             raise Unauthenticated("the session is unknown or has ended; sign in again") from None
+
+    async def current(self, tokens: Sequence[str]) -> Mapping[str, Principal | None]:
+        """Whose many sessions are now, None where one has ended; what nobody can say now is left out."""
+        by_digest = {hashlib.sha256(token.encode()).hexdigest(): token for token in tokens}
+        copies = await self._many_copies(list(by_digest))
+        found: dict[str, Principal | None] = {by_digest[digest]: copy for digest, copy in copies.items()}
+        few = asyncio.Semaphore(_LOOK_UPS_AT_ONCE)
+
+        async def look_up(digest: str) -> None:
+            async with few:
+                with suppress(MercatoError):
+                    try:
+                        found[by_digest[digest]] = await self._look_up(digest)
+                    except NotFound:
+                        found[by_digest[digest]] = None
+
+        await asyncio.gather(*(look_up(digest) for digest in by_digest.keys() - copies.keys()))
+        return found
+
+    async def _many_copies(self, digests: Sequence[str]) -> Mapping[str, Principal]:
+        if self._copies is None or not digests:
+            return {}
+        try:
+            raws = await self._copies.mget([f"session:{digest}" for digest in digests])
+            now = self._clock.now()
+            read = {each: _principal_of(json.loads(raw), now) for each, raw in zip(digests, raws, strict=True) if raw}
+            return {digest: principal for digest, principal in read.items() if principal}
+        except Exception as problem:  # noqa: BLE001 -- as with one copy
+            log.get(__name__).warning("session.copies_unreadable", problem=str(problem))
+            return {}
 
     async def _copy(self, digest: str) -> Principal | None:
         """The copy, if there is a readable one. Redis may be away: it saves a call, and decides nothing."""

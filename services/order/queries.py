@@ -84,6 +84,7 @@ PICK_LIST: LiteralString = (
 """
 )
 PICK_LIST_LENGTH = 200
+VERSIONS: LiteralString = "select order_id, version from order_view where order_id = any(%s)"
 # The first column says whether all that happened is there.
 HISTORY: LiteralString = """
     with reached as (select generation, xid, position from projection where name = %(projection)s and live)
@@ -142,6 +143,11 @@ class OrderQueries:
         """An order."""
         with self._database.reading() as connection, connection.cursor(row_factory=class_row(OrderRow)) as cursor:
             return cursor.execute(GET, (order_id,)).fetchone()
+
+    def versions(self, order_ids: Sequence[UUID]) -> Sequence[tuple[UUID, int]]:
+        """The versions of orders, of those that there are."""
+        with self._database.reading() as connection:
+            return connection.execute(VERSIONS, (order_ids,)).fetchall()
 
     def find(self, wanted: Filter, before: UUID | None, limit: int) -> Sequence[OrderRow]:
         """Orders older than one of them, the newest first."""

@@ -73,6 +73,13 @@ class OrderServicer:
         entries = self._orders.list_order_events(UUID(request.id), request.after_version)
         return pb.ListOrderEventsResponse(events=map(entry_to_pb, entries))
 
+    def BatchGetOrderVersions(
+        self, request: pb.BatchGetOrderVersionsRequest, context: ServicerContext
+    ) -> pb.BatchGetOrderVersionsResponse:
+        found = self._queries.versions([UUID(each) for each in request.ids])
+        versions = (pb.OrderVersion(id=str(order_id), version=version) for order_id, version in found)
+        return pb.BatchGetOrderVersionsResponse(versions=versions)
+
     def CancelOrder(self, request: pb.CancelOrderRequest, context: ServicerContext) -> pb.Order:
         return _shown(self._orders.cancel_order(UUID(request.id), request.reason, request.etag))
 

@@ -11,7 +11,6 @@ from gateway.conditions import etag_of, idempotency_key, not_modified, version_w
 from gateway.limits import Limits, check_accepts
 from gateway.problems import Problem, lower_camel
 from gateway.reasons import KNOWN, STATUS_OF_REASON, phrase, status_of, title_of
-from gateway.wakeups import Wakeups
 
 STATUSES = {
     StatusCode.OK: 500,
@@ -116,15 +115,3 @@ def test_a_client_that_goes_away_while_it_sends_is_given_up() -> None:
 
     with pytest.raises(Problem):
         asyncio.run(Limits().read_body(gone, {}))
-
-
-def test_news_wakes_those_who_wait_for_it_and_nobody_else() -> None:
-    wakeups = Wakeups()
-    with wakeups.of("a") as first, wakeups.of("a") as second, wakeups.of("b") as other:
-        wakeups.wake("a")
-        wakeups.wake("nobody")
-        assert (first.is_set(), second.is_set(), other.is_set()) == (True, True, False)
-        wakeups.wake_all()
-        assert other.is_set()
-        assert wakeups.waiting == 3
-    assert wakeups.waiting == 0

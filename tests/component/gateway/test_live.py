@@ -41,6 +41,18 @@ class History:
         found = [event for event in self.events if event.version > request.after_version]
         return order_pb2.ListOrderEventsResponse(events=found)
 
+    def versions(self, request: Any) -> order_pb2.BatchGetOrderVersionsResponse:
+        """How far each of some orders has come: as far as this one."""
+        versions = [order_pb2.OrderVersion(id=each, version=self.events[-1].version) for each in request.ids]
+        return order_pb2.BatchGetOrderVersionsResponse(versions=versions)
+
+
+def happened(mesh: Mesh, *types: str) -> History:
+    """What happened to the order, for the gateway to tell."""
+    history = History(*types)
+    mesh.order.answers.update(ListOrderEvents=history, BatchGetOrderVersions=history.versions)
+    return history
+
 
 def read(lines: Iterator[str], until: Callable[[list[tuple[str, str]]], bool]) -> list[tuple[str, str]]:
     """The (id, event) of what a stream says, until that is enough."""
@@ -59,7 +71,7 @@ def read(lines: Iterator[str], until: Callable[[list[tuple[str, str]]], bool]) -
 def test_a_stream_tells_what_happened_and_what_happens_and_ends(
     mesh: Mesh, client: httpx.Client, customer: dict[str, str]
 ) -> None:
-    history = mesh.order.answers["ListOrderEvents"] = History("OrderPlaced")
+    history = happened(mesh, "OrderPlaced")
     with client.stream("GET", PATH, headers=customer) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         lines = stream.iter_lines()
@@ -70,7 +82,7 @@ def test_a_stream_tells_what_happened_and_what_happens_and_ends(
 
 
 def test_data_is_the_entry_of_the_history(mesh: Mesh, client: httpx.Client, customer: dict[str, str]) -> None:
-    mesh.order.answers["ListOrderEvents"] = History("OrderRejected")
+    happened(mesh, "OrderRejected")
     stream = client.get(PATH, headers=customer).text
     entry = client.get(f"/v1/orders/{ID}/history", headers=customer).text.removeprefix('{"events":[').removesuffix("]}")
     assert f"data: {entry}\n" in stream
@@ -80,20 +92,20 @@ def test_data_is_the_entry_of_the_history(mesh: Mesh, client: httpx.Client, cust
 def test_a_stream_goes_on_after_the_last_event_id(
     mesh: Mesh, client: httpx.Client, customer: dict[str, str], last: str, told: list[str]
 ) -> None:
-    mesh.order.answers["ListOrderEvents"] = History("OrderPlaced", "OrderConfirmed", "OrderCancelled")
+    happened(mesh, "OrderPlaced", "OrderConfirmed", "OrderCancelled")
     stream = client.get(PATH, headers={**customer, "Last-Event-ID": last})
     assert [kind for _, kind in read(iter(stream.text.splitlines()), lambda _: False)] == told
 
 
 def test_a_stream_that_was_read_to_its_end_is_over(mesh: Mesh, client: httpx.Client, customer: dict[str, str]) -> None:
-    mesh.order.answers["ListOrderEvents"] = History("OrderPlaced", "OrderDelivered")
+    happened(mesh, "OrderPlaced", "OrderDelivered")
     assert client.get(PATH, headers={**customer, "Last-Event-ID": "3"}).status_code == 204
 
 
 def test_a_service_that_is_away_for_a_while_interrupts_nothing(
     mesh: Mesh, client: httpx.Client, customer: dict[str, str]
 ) -> None:
-    history = mesh.order.answers["ListOrderEvents"] = History("OrderPlaced")
+    history = happened(mesh, "OrderPlaced")
     with client.stream("GET", PATH, headers=customer) as stream:
         lines = stream.iter_lines()
         read(lines, lambda found: len(found) == 1)
@@ -119,7 +131,7 @@ def test_a_last_event_id_that_is_none_is_refused(client: httpx.Client, customer:
 def test_a_client_that_goes_away_leaves_nothing_behind(
     mesh: Mesh, client: httpx.Client, customer: dict[str, str]
 ) -> None:
-    history = mesh.order.answers["ListOrderEvents"] = History("OrderPlaced")
+    history = happened(mesh, "OrderPlaced")
     with client.stream("GET", PATH, headers=customer) as stream:
         read(stream.iter_lines(), lambda found: len(found) == 1)
     # Nobody asks for the order any more: with a reader there is a look every 50 ms.
@@ -134,7 +146,7 @@ def eventually_quiet(asked: threading.Condition) -> bool:
 def test_a_gateway_that_ends_says_goodbye_to_its_streams(
     mesh: Mesh, start: Callable[..., Running], customer: dict[str, str]
 ) -> None:
-    mesh.order.answers["ListOrderEvents"] = History("OrderPlaced")
+    happened(mesh, "OrderPlaced")
     running = start()
     with running.client.stream("GET", PATH, headers=customer) as stream:
         lines = stream.iter_lines()
