@@ -5,6 +5,7 @@ from mercato.kafka import topic
 from mercato.runtime import Process, Stack, every
 from services.delivery.config import DeliveryConfig
 from services.delivery.consumers import PERSONS, follow_users
+from services.delivery.positions import RedisPositions
 from services.delivery.queries import DeliveryQueries
 from services.delivery.servicer import DeliveryServicer
 from services.delivery.store import DeliveryWork
@@ -19,7 +20,8 @@ def build(config: DeliveryConfig, stack: Stack) -> Process:
         return DeliveryWork(database, service="delivery")
 
     queries = DeliveryQueries(database)
-    zones, slots, dispatch = Zones(work, stack.clock), Slots(work, config.hold), Dispatch(work, stack.clock)
+    zones, slots = Zones(work, stack.clock), Slots(work, config.hold)
+    dispatch = Dispatch(work, stack.clock, RedisPositions(stack.redis()))
     return Process(
         servicers=[DeliveryServicer(zones, Quotes(queries), slots, dispatch, queries, stack.page_tokens)],
         consumers=[Consumer(stack.kafka(), work, PERSONS, [topic("user")], follow_users(dispatch))],

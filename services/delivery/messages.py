@@ -126,6 +126,18 @@ def shipment_to_pb(shipment: Shipment) -> pb.Shipment:
     )
 
 
+def courier_position(shipment: Shipment) -> pb.CourierPosition | None:
+    """Where the courier of a shipment is; None unless it is under way and somebody told."""
+    if shipment.state is not State.PICKED_UP or shipment.position is None:
+        return None
+    return pb.CourierPosition(
+        shipment_id=str(shipment.id),
+        position=_latlng(shipment.position.place),
+        time=time_to_pb(shipment.position.time),
+        estimated_arrival=_time(shipment.estimated_arrival),
+    )
+
+
 def plan_from_pb(request: pb.CreateShipmentRequest) -> Plan:
     """What an order asks to be brought."""
     address = request.address

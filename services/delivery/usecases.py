@@ -16,6 +16,7 @@ from services.delivery import messages
 from services.delivery.booking import Booking, Wanted
 from services.delivery.domain import Courier, Hold, Hours, Quote, SlotFull, SlotQuote, Zone, ZonesOverlap
 from services.delivery.geometry import Corner, overlap
+from services.delivery.positions import Positions
 from services.delivery.queries import DeliveryQueries
 from services.delivery.shipment import (
     CourierExists,
@@ -180,9 +181,10 @@ class Slots:
 class Dispatch:
     """Shipments on their way, and who brings them."""
 
-    def __init__(self, work: Work, clock: Clock) -> None:
+    def __init__(self, work: Work, clock: Clock, positions: Positions) -> None:
         self._work = work
         self._clock = clock
+        self._positions = positions
 
     def create_shipment(self, plan: Plan) -> Shipment:
         """Plan a delivery in its confirmed slot. NotFound, HoldNotConfirmed, ShipmentCancelled."""
@@ -229,16 +231,21 @@ class Dispatch:
 
     def deliver_shipment(self, shipment_id: UUID, courier_id: UUID, cash: Money | None, key: Key | None) -> Shipment:
         """The courier hands the goods over. NotFound, ShipmentNotPickedUp, ShipmentCancelled, ShipmentOver."""
-        return self._by_courier(shipment_id, courier_id, key, lambda shipment: shipment.deliver(cash))
+        return self._seen(self._by_courier(shipment_id, courier_id, key, lambda shipment: shipment.deliver(cash)))
 
     def fail_shipment(self, shipment_id: UUID, courier_id: UUID, reason: str, key: Key | None) -> Shipment:
         """The courier could not hand the goods over. As deliver_shipment."""
-        return self._by_courier(shipment_id, courier_id, key, lambda shipment: shipment.fail(reason))
+        return self._seen(self._by_courier(shipment_id, courier_id, key, lambda shipment: shipment.fail(reason)))
 
     def report_position(self, shipment_id: UUID, courier_id: UUID, place: Corner, key: Key | None) -> Shipment:
         """The courier is there now. NotFound, ShipmentNotPickedUp, ShipmentOver."""
         position = Position(place, self._clock.now())
-        return self._by_courier(shipment_id, courier_id, key, lambda shipment: shipment.report(position))
+        return self._seen(self._by_courier(shipment_id, courier_id, key, lambda shipment: shipment.report(position)))
+
+    def _seen(self, shipment: Shipment) -> Shipment:
+        """Show where the courier is to those who watch: after the commit, for nothing rests on it."""
+        self._positions.show(shipment)
+        return shipment
 
     def _by_courier(
         self, shipment_id: UUID, courier_id: UUID, key: Key | None, change: Callable[[Shipment], Shipment]

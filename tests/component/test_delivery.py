@@ -14,10 +14,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from google.type import latlng_pb2
 from psycopg.errors import CheckViolation
+from redis import Redis
 
 from mercato.api.delivery.v1 import delivery_pb2 as pb
 from mercato.api.delivery.v1.delivery_pb2_grpc import DeliveryServiceStub
 from mercato.api.user.v1 import user_events_pb2
+from mercato.cache import connect
 from mercato.delivery import Delivery, Place, Record
 from mercato.errors import (
     EtagMismatch,
@@ -33,12 +35,13 @@ from mercato.errors import (
 )
 from mercato.group_commit import Turn
 from mercato.ids import uuid7
+from mercato.local.server import free_port
 from mercato.money import Money
 from mercato.pagination import PageTokens
 from mercato.postgres import Database
 from mercato.rpc import Principal
 from mercato.testing import FixedClock, Served, a_customer, all_at_once, at_once, serve, staff
-from mercato.wire import money_to_pb
+from mercato.wire import money_to_pb, time_to_pb
 from services.delivery.booking import Wanted
 from services.delivery.consumers import follow_users
 from services.delivery.domain import (
@@ -53,6 +56,7 @@ from services.delivery.domain import (
     UnknownZone,
     ZonesOverlap,
 )
+from services.delivery.positions import RedisPositions
 from services.delivery.queries import DeliveryQueries
 from services.delivery.servicer import DeliveryServicer
 from services.delivery.shipment import (
@@ -96,6 +100,7 @@ class Town:
     zones: Zones
     slots: Slots
     dispatch: Dispatch
+    redis: Redis
 
     def __post_init__(self) -> None:
         self.anybody = self.as_(Principal())
@@ -235,15 +240,17 @@ def _id() -> str:
 
 
 @pytest.fixture(scope="module")
-def town(delivery_database: Database) -> Iterator[Town]:
+def town(delivery_database: Database, valkey_url: str) -> Iterator[Town]:
     def work() -> DeliveryWork:
         return DeliveryWork(delivery_database, service="delivery")
 
     clock, queries = FixedClock(datetime.now(UTC)), DeliveryQueries(delivery_database)
-    zones, slots, dispatch = Zones(work, clock), Slots(work, timedelta(minutes=15)), Dispatch(work, clock)
-    servicer = DeliveryServicer(zones, Quotes(queries), slots, dispatch, queries, PageTokens("secret"))
-    with serve(servicer) as served:
-        yield Town(served, delivery_database, clock, zones, slots, dispatch)
+    with connect(valkey_url) as redis:
+        zones, slots = Zones(work, clock), Slots(work, timedelta(minutes=15))
+        dispatch = Dispatch(work, clock, RedisPositions(redis))
+        servicer = DeliveryServicer(zones, Quotes(queries), slots, dispatch, queries, PageTokens("secret"))
+        with serve(servicer) as served:
+            yield Town(served, delivery_database, clock, zones, slots, dispatch, redis)
 
 
 # Who may
@@ -906,6 +913,46 @@ def test_the_customer_sees_where_the_courier_is_and_when_the_goods_come(town: To
     arrival = seen.estimated_arrival.ToDatetime(UTC) - town.clock.now()
     assert arrival == pytest.approx(timedelta(minutes=30), abs=timedelta(seconds=1))
     assert town.told(shipment_id)[-1] == "ShipmentPickedUp"
+
+
+def shown(town: Town, shipment_id: str) -> pb.CourierPosition | None:
+    """What lies in Redis for those who watch an order."""
+    raw: Any = town.redis.get(f"position:{shipment_id}")
+    return pb.CourierPosition.FromString(raw) if raw else None
+
+
+@pytest.mark.parametrize("ends", ["DeliverShipment", "FailShipment"])
+def test_where_the_courier_is_is_shown_while_the_goods_are_under_way(town: Town, ends: str) -> None:
+    shipment_id, _, courier = town.under_way()
+    assert shown(town, shipment_id) is None
+    for longitude in (0.5, 0.6):
+        courier.ReportPosition(pb.ReportPositionRequest(id=shipment_id, latitude=10.5, longitude=longitude))
+    there, seen = shown(town, shipment_id), town.customer.GetShipment(pb.GetShipmentRequest(id=shipment_id))
+    assert there == pb.CourierPosition(
+        shipment_id=shipment_id,
+        position=seen.position,
+        time=time_to_pb(town.clock.now()),
+        estimated_arrival=seen.estimated_arrival,
+    )
+    over: dict[str, Any] = {
+        "DeliverShipment": pb.DeliverShipmentRequest(id=shipment_id),
+        "FailShipment": pb.FailShipmentRequest(id=shipment_id, reason="nobody in"),
+    }
+    getattr(courier, ends)(over[ends])
+    assert shown(town, shipment_id) is None
+
+
+def test_a_redis_that_is_away_hides_the_courier_and_nothing_else(town: Town, delivery_database: Database) -> None:
+    shipment_id, courier_id, _ = town.under_way()
+
+    def work() -> DeliveryWork:
+        return DeliveryWork(delivery_database, service="delivery")
+
+    with connect(f"redis://127.0.0.1:{free_port()}/0") as nowhere:
+        dispatch = Dispatch(work, town.clock, RedisPositions(nowhere))
+        reported = dispatch.report_position(UUID(shipment_id), UUID(courier_id), (10.5, 0.5), None)
+    assert reported.position
+    assert shown(town, shipment_id) is None
 
 
 # Who sees what

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -120,6 +120,9 @@ class Copies:
         if self._broken:
             raise ConnectionError(name)
         return self._copy
+
+    async def mget(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        return [await self.get(key) for key in keys]
 
 
 async def from_the_service(_digest: str) -> Principal:
