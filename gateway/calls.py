@@ -17,6 +17,7 @@ from mercato.rpc.admission import LONGEST_STREAM
 from mercato.rpc.call import NOBODY, Principal
 from mercato.rpc.channel import metadata_for
 from mercato.rpc.contract import callee_of
+from mercato.rpc.travel import Metadata
 
 _BESIDE = {"mercato-replayed": "Idempotent-Replayed", "mercato-consistency": "X-Consistency"}
 
@@ -56,11 +57,12 @@ class Caller:
         if left <= 0:
             raise DeadlineExceeded
         callee = callee_of(rpc, message)
-        call = self._channels.unary(rpc, callee)(
-            message, timeout=left, metadata=self._metadata(callee, visit, principal)
-        )
-        reply = await call
-        return Reply(reply, headers_of(await call.trailing_metadata()))
+        metadata = self._metadata(callee, visit, principal)
+        travel = self._channels.travel(rpc, callee, lambda: metadata_for(self._signer, callee, NOBODY))
+        if travel:
+            return _reply(*await travel.call(message.SerializeToString(), left, metadata))
+        call = self._channels.unary(rpc, callee)(message, timeout=left, metadata=grpc.aio.Metadata(*metadata))
+        return _reply(await call, await call.trailing_metadata())
 
     def stream(self, rpc: MethodDescriptor, request: Message, visit: Visit, principal: Principal) -> Any:
         """A call that streams: requests are to be written where they stream in, else `request` is the only one."""
@@ -68,13 +70,17 @@ class Caller:
         given = () if rpc.client_streaming else (request,)
         timeout = self._deadlines.get(rpc.name, LONGEST_STREAM)
         opened = self._channels.stream(rpc, callee)
-        return opened(*given, timeout=timeout, metadata=self._metadata(callee, visit, principal))
+        return opened(*given, timeout=timeout, metadata=grpc.aio.Metadata(*self._metadata(callee, visit, principal)))
 
-    def _metadata(self, callee: str, visit: Visit, principal: Principal) -> grpc.aio.Metadata:
+    def _metadata(self, callee: str, visit: Visit, principal: Principal) -> Metadata:
         pairs = metadata_for(self._signer, callee, principal)
         if visit.consistency:
             pairs.append(("x-consistency", visit.consistency))
-        return grpc.aio.Metadata(*pairs)
+        return pairs
+
+
+def _reply(message: Any, trailing: Any) -> Reply:
+    return Reply(message, headers_of(trailing))
 
 
 def headers_of(trailing: Any) -> dict[str, str]:

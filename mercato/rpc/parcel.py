@@ -38,10 +38,13 @@ def pack_outcome(reply: Any, error: MercatoError | None, trailers: Metadata) -> 
 
 def error_in(outcome: pb.Outcome) -> MercatoError | None:
     """What its caller is to raise; None if there is a reply."""
-    if not outcome.code:
-        return None
-    trailing = [(status.DETAILS, outcome.details)] if outcome.details else []
-    return status.heard(_CODES.get(outcome.code, grpc.StatusCode.UNKNOWN), outcome.message, trailing)
+    return status.heard(*status_of(outcome)) if outcome.code else None
+
+
+def status_of(outcome: pb.Outcome) -> tuple[grpc.StatusCode, str, list[tuple[str, Any]]]:
+    """The status of a call that was refused, as it would be if it had come alone: code, text, trailing metadata."""
+    details = [(status.DETAILS, outcome.details)] if outcome.details else []
+    return _CODES.get(outcome.code, grpc.StatusCode.UNKNOWN), outcome.message, [*trailing_of(outcome), *details]
 
 
 def trailing_of(outcome: pb.Outcome) -> list[tuple[str, str]]:

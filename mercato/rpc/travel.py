@@ -14,11 +14,12 @@ from typing import Any
 import grpc
 
 from mercato.api.batch.v1 import batch_pb2 as pb
-from mercato.errors import MercatoError, ResourceExhausted, Unavailable, Unimplemented
+from mercato.errors import MercatoError, Unavailable
 from mercato.rpc import status
 from mercato.rpc.contract import Method
 from mercato.rpc.lane import JAM, Journey, Lane
 from mercato.rpc.parcel import error_in, pack
+from mercato.rpc.retries import Retries
 
 BATCH = "/mercato.api.batch.v1.BatchService/Call"
 HEAVY = 32 * 1024  # bytes: a request that is larger goes alone, beside the lane
@@ -48,22 +49,6 @@ class Ticket:
         return None if self.ends == math.inf else self.ends - time.monotonic()
 
 
-class Budget:
-    """How often what failed may be tried again: a tenth as often as calls are made, like the channel's own retries."""
-
-    def __init__(self) -> None:
-        self._tokens = 10.0
-
-    def spend(self) -> bool:
-        """Note a failure; whether it may be tried again."""
-        self._tokens = max(0.0, self._tokens - 1.0)
-        return self._tokens > 5.0
-
-    def earn(self, calls: int) -> None:
-        """Note calls that went well."""
-        self._tokens = min(10.0, self._tokens + 0.1 * calls)
-
-
 class Travel:
     """The calls of one rpc over one channel."""
 
@@ -76,7 +61,7 @@ class Travel:
         self._identify = identify
         self._lock = threading.Lock()
         self._lane = Lane[Ticket]()
-        self._budget = Budget()
+        self._retries = Retries(method.policy.repeatable)
 
     def __call__(self, request: Any, timeout: float | None, metadata: Metadata) -> Any:
         """The reply, or the error that the callee raised."""
@@ -150,35 +135,27 @@ class Travel:
         try:
             response = self._send(pb.CallRequest(items=items), timeout=timeout, metadata=self._identify())
         except (grpc.RpcError, ValueError) as failed:  # a closed channel is a ValueError
-            left = _left(failed) and self._method.policy.repeatable and self._budget.spend()
-            for each in company:
-                each.outcome = _astray(failed)
-                # A server that opens no such messages did nothing.
-                each.again = left or isinstance(each.outcome, Unimplemented) or self._again(each.outcome)
+            self._lost(company, failed)
             return
-        self._budget.earn(len(company))
+        self._retries.went(len(company))
         for each, outcome in zip(company, response.outcomes, strict=True):
             each.outcome = error = error_in(outcome)
             if error is None:
                 each.outcome = self._method.response.FromString(outcome.reply)
             else:
-                each.again = isinstance(error, Unavailable) and self._again(error)
+                each.again = self._retries.of_refused(error)
+
+    def _lost(self, company: Sequence[Ticket], failed: Exception) -> None:
+        errors = [_astray(failed) for _ in company]
+        again = self._retries.of_lost(failed.code() if isinstance(failed, grpc.Call) else None, errors)
+        for each, error, once_more in zip(company, errors, again, strict=True):
+            each.outcome, each.again = error, once_more
 
     def _attempt(self, ticket: Ticket) -> Any:
         try:
             return self._alone(ticket)
         except MercatoError as error:
             return error
-
-    def _again(self, error: MercatoError) -> bool:
-        """Whether what came to nothing in company is worth a try alone."""
-        lost = isinstance(error, (Unavailable, ResourceExhausted)) and error.retry_after is None
-        return lost and self._method.policy.repeatable and self._budget.spend()
-
-
-def _left(failed: Any) -> bool:
-    # A server that stops cancels what has come but has no thread yet. That is one failure, however many travelled.
-    return isinstance(failed, grpc.RpcError) and failed.code() is grpc.StatusCode.CANCELLED
 
 
 def _astray(failed: Exception) -> MercatoError:
