@@ -1,0 +1,73 @@
+"""The policies of the contracts say what the public surface promises: who may do what, and which repeats need a key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+
+from gateway.accesstable import ALL, NO, OWN, may
+from gateway.contract import operations, published, rpcs
+from mercato.errors import PermissionDenied, Unauthenticated
+from mercato.policy import decide, policy_of
+from mercato.rpc.call import NOBODY, Principal
+from tests.access import ANONYMOUS, ROLES, ROWS, SERVICES, Verdict
+
+RPCS = {rpc.name: rpc for rpc in rpcs(published())}
+SHOWN = {Verdict.PASSED: OWN, Verdict.FORBIDDEN: NO}
+
+
+def test_every_rpc_of_every_contract_stands_in_the_table_once() -> None:
+    assert RPCS.keys() == ROWS.keys()
+    assert len(RPCS) == len(list(rpcs(published()))), "names are what the table knows rpcs by"
+
+
+def told(rpc: MethodDescriptor, service: str, role: str) -> tuple[Verdict, bool]:
+    """What the policy says to a process that calls for somebody, and whether only to what is theirs."""
+    someone = NOBODY if role == ANONYMOUS else Principal("somebody", frozenset({role}), "session")
+    try:
+        return Verdict.PASSED, decide(policy_of(rpc), someone, service) is not None
+    except Unauthenticated:
+        return Verdict.SIGN_IN, False
+    except PermissionDenied:
+        return Verdict.FORBIDDEN, False
+
+
+def differences(rpc: MethodDescriptor) -> Iterator[str]:
+    row = ROWS[rpc.name] if policy_of(rpc).over_http else ROWS[rpc.name].between_processes()
+    for service in SERVICES:
+        for role in ROLES:
+            found, only_own = told(rpc, service, role)
+            own, others = (row.call(service, role, target) for target in ("own", "another's"))
+            if found is Verdict.PASSED:
+                # Who may touch others' and not their own is refused behind the gate.
+                fits = (own, others) == (Verdict.PASSED, Verdict.HIDDEN) if only_own else others is Verdict.PASSED
+            else:
+                fits = own is others is found
+            if not fits:
+                yield f"{rpc.name} by {service} for {role}: {found}"
+
+
+@pytest.mark.parametrize("rpc", RPCS.values(), ids=lambda rpc: str(rpc.name))
+def test_policies_say_what_was_promised(rpc: MethodDescriptor) -> None:
+    assert not list(differences(rpc))
+
+
+def test_keys_are_required_where_that_was_promised_and_nowhere_else() -> None:
+    assert {name for name, rpc in RPCS.items() if policy_of(rpc).key_required} == {
+        row.rpc for row in ROWS.values() if row.key
+    }
+    unnamed = [row.rpc for row in ROWS.values() if row.key and policy_of(RPCS[row.rpc]).idempotent_by != "request_id"]
+    assert not unnamed, "a key that names no effect is no key"
+
+
+def test_the_page_of_the_access_table_shows_what_was_promised() -> None:
+    for operation in operations(published()):
+        row = ROWS[operation.name]
+        shown = {role: may(operation.policy, role) for role in ROLES if role != ANONYMOUS}
+        wanted = {
+            role: ALL if row.verdict(role, "another's") is Verdict.PASSED else SHOWN[row.verdict(role)]
+            for role in shown
+        }
+        assert shown == wanted, operation.name
