@@ -4,6 +4,7 @@ Deny by default: an rpc without a policy cannot be served, and a caller whom no 
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import cache
 from typing import Any
 
@@ -24,6 +25,20 @@ _ADMIN_IMPLIED = frozenset({"catalog", "warehouse", "support"})
 
 class NoPolicy(Exception):
     """An rpc that nobody decided on."""
+
+
+class Criticality(IntEnum):
+    """What is given up first when there is more to do than can be done; the names are Google's SRE book's."""
+
+    SHEDDABLE = 1
+    SHEDDABLE_PLUS = 2
+    CRITICAL = 3
+    CRITICAL_PLUS = 4
+
+    @property
+    def share(self) -> float:
+        """How much of the room that there is may be taken when a call of this kind is still let in."""
+        return self / Criticality.CRITICAL_PLUS
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +76,7 @@ class Policy:
     served_by: str = ""
     limits: tuple[Limit, ...] = ()
     keeping: Keeping | None = None
+    criticality: Criticality = Criticality.SHEDDABLE_PLUS
 
     @property
     def for_users(self) -> bool:
@@ -76,13 +92,14 @@ def policy_of(method: MethodDescriptor) -> Policy:
         raise NoPolicy(f"{method.full_name} has no policy option: say who may call it")
     policy, own = options.Extensions[pb.policy], options.Extensions[pb.policy].access.own
     roles = frozenset(map(_role, policy.access.roles))
+    over_http = options.HasExtension(_HTTP)
     return Policy(
         anyone=policy.access.anyone,
         roles=roles | {"admin"} if roles & _ADMIN_IMPLIED else roles,
         own_roles=frozenset(map(_role, own.roles)) if policy.access.HasField("own") else None,
         own_fields=tuple(own.fields),
         callers=frozenset(pb.Service.Name(each).lower() for each in policy.callers),
-        over_http=options.HasExtension(_HTTP),
+        over_http=over_http,
         idempotent_by=policy.idempotent_by,
         key_required=policy.key_required,
         repeatable=bool(policy.idempotent_by) or options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
@@ -90,6 +107,7 @@ def policy_of(method: MethodDescriptor) -> Policy:
         served_by=policy.served_by,
         limits=tuple(_limit(each) for each in policy.rate),
         keeping=_keeping(policy.cache) if policy.HasField("cache") else None,
+        criticality=_criticality(policy, for_users=over_http and policy.HasField("access")),
     )
 
 
@@ -99,6 +117,12 @@ def _limit(given: pb.Rate) -> Limit:
 
 def _keeping(given: pb.Cache) -> Keeping:
     return Keeping(given.seconds, tuple(given.of), given.shared)
+
+
+def _criticality(policy: pb.Policy, *, for_users: bool) -> Criticality:
+    if policy.criticality:
+        return Criticality(policy.criticality)
+    return Criticality.SHEDDABLE_PLUS if for_users else Criticality.CRITICAL_PLUS
 
 
 def _role(number: Any) -> str:

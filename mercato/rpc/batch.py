@@ -16,12 +16,13 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from mercato.api.batch.v1 import batch_pb2 as pb
-from mercato.errors import InvalidArgument, MercatoError
+from mercato.errors import InvalidArgument, MercatoError, Overloaded
 from mercato.policy import decide
 from mercato.rpc import status
 from mercato.rpc.admission import bearer
 from mercato.rpc.contract import methods_of
 from mercato.rpc.enforce import Arrival, Door, Enforced, Visit
+from mercato.rpc.load import Load
 from mercato.rpc.parcel import metadata_of, pack_outcome
 from mercato.telemetry import Counter
 
@@ -45,12 +46,13 @@ class BatchTooLarge(InvalidArgument):
 class Batch:
     """Answers `BatchService.Call` for the servicers of a process."""
 
-    def __init__(self, servicers: Sequence[Enforced], crew: Executor) -> None:
+    def __init__(self, servicers: Sequence[Enforced], crew: Executor, load: Load) -> None:
         self._doors = {
             door.method.path: door for each in servicers for door in each.doors if door.method.policy.together
         }
         self._verifier = servicers[0].verifier
         self._crew = crew
+        self._load = load
 
     def __call__(self, request: pb.CallRequest, context: Any) -> pb.CallResponse:
         """Answer every call in the message, if its sender may send one."""
@@ -80,6 +82,9 @@ class Batch:
         for number, item in enumerate(items):
             door = self._doors.get(item.method)
             if door is None:
+                continue
+            if self._load.refuses(door.method.policy.criticality):
+                outcomes[number] = pack_outcome(None, Overloaded(), status.trailers_of(Overloaded()))
                 continue
             try:
                 request = door.method.request.FromString(item.request)

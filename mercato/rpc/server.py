@@ -1,6 +1,6 @@
 """The gRPC server of a process: enforced servicers on a pool of threads, health beside them on a small server."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,10 +12,12 @@ from grpc_health.v1 import (
 )
 
 from mercato.errors import Overloaded
+from mercato.policy import Criticality
 from mercato.rpc import status
 from mercato.rpc.batch import METHOD, Batch
 from mercato.rpc.contract import Method
 from mercato.rpc.enforce import CALLS, TRAFFIC, Door, Enforced, Traffic
+from mercato.rpc.load import Load
 
 LARGEST_MESSAGE = 256 * 1024
 _STREAMS = 2
@@ -51,7 +53,8 @@ class Server:
         # For calls that came together: those that wait for a thread of the first pool are counted, and refused.
         self._crew = ThreadPoolExecutor(threads, "crew")
         self._traffic = traffic
-        shedding = Shedding(self._pool, self._refusals, waiting)
+        load = Load(self._pool, waiting)
+        shedding = Shedding(load, self._refusals, _criticalities(servicers))
         # gRPC's own limit answers RESOURCE_EXHAUSTED, which callers take for their own fault: it is only the backstop.
         self._server = grpc.server(
             self._pool, interceptors=[shedding], options=_OPTIONS, maximum_concurrent_rpcs=(threads + waiting) * 16
@@ -59,7 +62,7 @@ class Server:
         for servicer in servicers:
             self._add(servicer)
         if servicers:
-            self._add_batch(Batch(servicers, self._crew))
+            self._add_batch(Batch(servicers, self._crew, load))
         self.contracts = tuple(servicer.contract.full_name for servicer in servicers)
         self._health = _watched(self._server, self._refusals)
         self.port = self._server.add_insecure_port(address)
@@ -136,21 +139,28 @@ class InPool:
         return self._handler(request, context)
 
 
+def _criticalities(servicers: Sequence[Enforced]) -> dict[str, Criticality]:
+    doors = (door.method for servicer in servicers for door in servicer.doors)
+    return {method.path: method.policy.criticality for method in doors}
+
+
 class Shedding(grpc.ServerInterceptor):
     """Refuses calls at once while too many wait for a thread, even when every thread is stuck.
 
     It only looks and wraps, for it runs on the one thread that takes calls in; the refusal runs on its own.
     """
 
-    def __init__(self, pool: ThreadPoolExecutor, refusals: ThreadPoolExecutor, waiting: int) -> None:
-        self._queue = pool._work_queue  # noqa: SLF001  the only place that knows how many wait
-        self._waiting = waiting
+    def __init__(self, load: Load, refusals: ThreadPoolExecutor, criticalities: Mapping[str, Criticality]) -> None:
+        self._load = load
         self._refusals = refusals
+        self._criticalities = criticalities
 
     def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
         """The handler for a call, or the refusal."""
         handler = continuation(handler_call_details)
-        if self._queue.qsize() < self._waiting or handler is None or handler.unary_unary is None:
+        # What comes in company is judged call by call, later.
+        criticality = self._criticalities.get(handler_call_details.method, Criticality.CRITICAL_PLUS)
+        if handler is None or handler.unary_unary is None or not self._load.refuses(criticality):
             return handler
         return grpc.unary_unary_rpc_method_handler(InPool(_refuse, self._refusals))
 

@@ -1,0 +1,63 @@
+"""Adaptive throttling: who is refused too often by a neighbour refuses himself, which costs neither of them much.
+
+From "Site Reliability Engineering" (Beyer et al., 2016), chapter 21: of the last seconds' requests, those that were
+accepted are counted; when there were more than K times as many requests, the surplus is refused here, at random. So a
+neighbour that can do so much and no more gets K times that, and one that is gone gets a request now and then, by which
+one learns that it is back: it is a circuit breaker that opens and closes by degrees.
+"""
+
+import random
+from collections import deque
+from dataclasses import dataclass, field
+
+K = 2.0
+WINDOW, PARTS = 2.0, 8
+"""Seconds that are remembered, and in how many pieces. So short that one is back to normal within those seconds."""
+MOST = 0.95
+"""The most that is refused here: the rest asks whether it is over."""
+FEW = 20
+"""Requests in the window below which nothing is made of them."""
+
+
+@dataclass(slots=True)
+class _Part:
+    begins: float
+    requests: int = 0
+    accepted: int = 0
+
+
+@dataclass(slots=True)
+class Throttle:
+    """What became of the last requests of one kind to one neighbour. Times are those of a monotonic clock, in seconds.
+
+    For one thread.
+    """
+
+    chance: random.Random = field(default_factory=random.Random)
+    _parts: deque[_Part] = field(default_factory=deque)
+
+    def refuses(self, now: float) -> bool:
+        """Count a request; whether it is not to be sent."""
+        refused = self.chance.random() < self.share(now)
+        self._part(now).requests += 1
+        return refused
+
+    def accepted(self, now: float) -> None:
+        """The neighbour did what it was asked, or said why not."""
+        self._part(now).accepted += 1
+
+    def share(self, now: float) -> float:
+        """The share of requests that is refused here."""
+        self._forget(now)
+        requests = sum(part.requests for part in self._parts)
+        accepted = sum(part.accepted for part in self._parts)
+        return min(MOST, max(0.0, (requests - K * accepted) / (requests + 1))) if requests >= FEW else 0.0
+
+    def _part(self, now: float) -> _Part:
+        if not self._parts or now - self._parts[-1].begins >= WINDOW / PARTS:
+            self._parts.append(_Part(now))
+        return self._parts[-1]
+
+    def _forget(self, now: float) -> None:
+        while self._parts and now - self._parts[0].begins > WINDOW:
+            self._parts.popleft()
