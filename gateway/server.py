@@ -167,7 +167,7 @@ async def _leave(gate: Gateway, server: Server, serving: "asyncio.Task[None]", s
             server.turn_away()
         await asyncio.sleep(settings.leave_first.total_seconds())
         if gate.live:
-            gate.live.end()
+            await gate.live.end()
         server.stop()  # type: ignore[no-untyped-call]  # granian types half of it
     with suppress(TimeoutError):
         await asyncio.wait_for(serving, settings.grace.total_seconds())

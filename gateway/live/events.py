@@ -1,5 +1,6 @@
 """The address of an order's live events."""
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -39,6 +40,7 @@ ADDRESS, HISTORY = "/v1/orders/{id}/events", "ListOrderEvents"
 HEADER, PARAMETER = "Last-Event-ID", "lastEventId"
 _VERSIONS = order_pb2.DESCRIPTOR.services_by_name["OrderService"].methods_by_name["BatchGetOrderVersions"]
 _MOST_DIGITS = 18
+_FAREWELL = 5.0  # seconds
 # A page of anybody's may open a socket with the cookie that the browser adds, and read what comes: for the check of
 # Origin, opening one is like a change.
 _OPENS = "CONNECT"
@@ -74,11 +76,14 @@ class OrderEvents:
         """Hints come of all that happens, or they do not."""
         self._vigil.see(told)
 
-    def end(self) -> None:
-        """Have every stream say goodbye."""
+    async def end(self) -> None:
+        """Have every stream say goodbye: those who have ended before the server does, were heard."""
         self._ending = True
-        for stream in self._watch.streams:
+        streams = self._watch.streams
+        for stream in streams:
             stream.end(LEAVING)
+        if streams:
+            await asyncio.wait({stream.over for stream in streams}, timeout=_FAREWELL)
 
     async def stream(self, request: Request, variables: Mapping[str, str], visit: Visit) -> Response:
         """The events of one order from the one after the last that the client saw."""

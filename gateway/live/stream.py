@@ -55,26 +55,26 @@ class Stream:
         self._beat = False
         self._wire: Wire | None = None
         self._telling: asyncio.Task[None] | None = None
-        self._over: asyncio.Future[int] | None = None
+        self.over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._gone: asyncio.Future[None]
 
     async def live(self, wire: Wire) -> None:
         """Tell until nothing more is to be told, or nobody listens."""
-        self._over = asyncio.get_running_loop().create_future()
         await wire.open()
         self._wire = wire
-        gone = asyncio.ensure_future(wire.gone())
-        gone.add_done_callback(self._left)
+        self._gone = asyncio.ensure_future(wire.gone())
+        self._gone.add_done_callback(self._left)
         self.poke()
         try:
-            _ENDED.add(str(await self._over))
+            _ENDED.add(str(await self.over))
         finally:
-            gone.cancel()
+            self._gone.cancel()
             if self._telling:
                 self._telling.cancel()
 
     def poke(self) -> None:
         """There may be something to tell."""
-        if self._wire and self._telling is None and self._over and not self._over.done():
+        if self._wire and self._telling is None and not self.over.done():
             self._telling = asyncio.ensure_future(self._tell(self._wire))
 
     def beat(self) -> None:
@@ -131,14 +131,17 @@ class Stream:
         return True
 
     async def _end(self, wire: Wire, ending: Ending) -> None:
+        # A socket cannot be closed while somebody waits for what its client says.
+        self._gone.cancel()
+        await asyncio.wait({self._gone})
         await wire.end(ending)
         self._finish(ending.code)
 
-    def _left(self, gone: "asyncio.Task[None]") -> None:
+    def _left(self, gone: "asyncio.Future[None]") -> None:
         if not gone.cancelled():
             gone.exception()  # however the connection broke, it did
-        self._finish(_LEFT)
+            self._finish(_LEFT)
 
     def _finish(self, code: int) -> None:
-        if self._over and not self._over.done():
-            self._over.set_result(code)
+        if not self.over.done():
+            self.over.set_result(code)

@@ -1,71 +1,17 @@
 """The live events of an order."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from mercato.api.order.v1 import order_pb2
 from mercato.api.product.v1 import product_pb2
-from mercato.errors import NotFound, Unavailable
+from mercato.errors import NotFound
 from tests.component.gateway.conftest import Mesh, Running
 from tests.component.gateway.test_edge import problem
-
-ID = "0190a6e0-0000-7000-8000-00000000000a"
-PATH = f"/v1/orders/{ID}/events"
-
-
-class History:
-    """What happened to an order so far."""
-
-    def __init__(self, *types: str) -> None:
-        self.events: list[order_pb2.OrderEvent] = []
-        self.asked = threading.Condition()
-        self.away = 0
-        for kind in types:
-            self.add(kind)
-
-    def add(self, kind: str) -> None:
-        """Something happens. Public versions have gaps."""
-        version = 1 + 2 * len(self.events)
-        self.events.append(order_pb2.OrderEvent(version=version, type=kind, text="It happened.", data={"a": "1"}))
-
-    def __call__(self, request: Any) -> order_pb2.ListOrderEventsResponse:
-        with self.asked:
-            self.asked.notify_all()
-        if self.away:
-            self.away -= 1
-            raise Unavailable
-        found = [event for event in self.events if event.version > request.after_version]
-        return order_pb2.ListOrderEventsResponse(events=found)
-
-    def versions(self, request: Any) -> order_pb2.BatchGetOrderVersionsResponse:
-        """How far each of some orders has come: as far as this one."""
-        versions = [order_pb2.OrderVersion(id=each, version=self.events[-1].version) for each in request.ids]
-        return order_pb2.BatchGetOrderVersionsResponse(versions=versions)
-
-
-def happened(mesh: Mesh, *types: str) -> History:
-    """What happened to the order, for the gateway to tell."""
-    history = History(*types)
-    mesh.order.answers.update(ListOrderEvents=history, BatchGetOrderVersions=history.versions)
-    return history
-
-
-def read(lines: Iterator[str], until: Callable[[list[tuple[str, str]]], bool]) -> list[tuple[str, str]]:
-    """The (id, event) of what a stream says, until that is enough."""
-    found: list[tuple[str, str]] = []
-    number = ""
-    for line in lines:
-        if line.startswith("id: "):
-            number = line.removeprefix("id: ")
-        elif line.startswith("event: "):
-            found.append((number, line.removeprefix("event: ")))
-            if until(found):
-                break
-    return found
+from tests.component.gateway.watching import ID, PATH, happened, read
 
 
 def test_a_stream_tells_what_happened_and_what_happens_and_ends(
