@@ -5,14 +5,17 @@ public keys lie in one folder, a JWKS file for each service, which is read again
 
     keys/private/order.pem     0600, only for that service
     keys/order.jwks.json       for everybody
+
+Everybody looks again each second, so that keys are rotated while all runs (`mercato.rotation`).
 """
 
 import json
+import math
 import os
 import stat
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +33,7 @@ _REUSED_FOR = 30  # of the life: whoever receives the token still has half a min
 _LEEWAY = 5
 _LONGEST = 4096
 _REMEMBERED = 10_000
-_LOOK_AGAIN = 1.0
+LOOK_AGAIN = 1.0
 _TYPE = "at+jwt"
 _MARK = b"# development key of mercato: production refuses it\n"
 _REQUIRED = ["iss", "sub", "aud", "act", "exp", "iat", "roles"]
@@ -49,33 +52,35 @@ class Verified:
     expires: float
 
 
-class Signer:
-    """Signs for one service."""
+@dataclass(frozen=True, slots=True)
+class PrivateKey:
+    """A key to sign with, and the id by which others know it."""
 
-    def __init__(self, service: str, key: Ed25519PrivateKey) -> None:
+    key: Ed25519PrivateKey
+    kid: str
+
+
+class Signer:
+    """Signs for one service, with whatever key lies in the folder now."""
+
+    def __init__(self, service: str, path: Path, *, development: bool) -> None:
         self.service = service
-        self._key = key
-        self._kid = _kid(service, key.public_key())
+        self._path = path
+        self._development = development
+        self._stamp, self._key = _stamp(path), _private(service, path, development=development)
+        self._look_at = time.monotonic() + LOOK_AGAIN
         self._signed: dict[tuple[str, Principal], tuple[float, str]] = {}
 
     @classmethod
     def load(cls, folder: Path, service: str, *, development: bool = True) -> "Signer":
         """The signer whose key lies in the folder. UnfitKey if there is none, or it may not be used."""
-        path = folder / "private" / f"{service}.pem"
-        try:
-            pem = path.read_bytes()
-            key = serialization.load_pem_private_key(pem, password=None)
-        except (OSError, ValueError) as problem:
-            raise UnfitKey(f"no usable key for {service} at {path}: {problem}") from None
-        if not isinstance(key, Ed25519PrivateKey):
-            raise UnfitKey(f"{path} is not an Ed25519 key")
-        if pem.startswith(_MARK) and not development:
-            raise UnfitKey(f"{path} was made for development; make one for production")
-        return cls(service, key)
+        return cls(service, folder / "private" / f"{service}.pem", development=development)
 
     def token(self, audience: str, principal: Principal = NOBODY) -> str:
         """A token for a call to `audience` on behalf of the principal; one that was signed lately is used again."""
         now = time.time()
+        if time.monotonic() >= self._look_at:
+            self._look()
         known = self._signed.get((audience, principal))
         if known and known[0] > now:
             return known[1]
@@ -84,6 +89,17 @@ class Signer:
         token = self._sign(audience, principal, int(now))
         self._signed[audience, principal] = (now + _REUSED_FOR, token)
         return token
+
+    def _look(self) -> None:
+        """Take a new key up. What the old one has signed is good until it ends."""
+        self._look_at = time.monotonic() + LOOK_AGAIN
+        try:
+            if (stamp := _stamp(self._path)) != self._stamp:
+                self._key, self._stamp = _private(self.service, self._path, development=self._development), stamp
+                log.get(__name__).info("keys.renewed", kid=self._key.kid)
+        except UnfitKey as problem:
+            # The one that we have is good for as long as others know it.
+            log.get(__name__).warning("keys.unfit", problem=str(problem))
 
     def _sign(self, audience: str, principal: Principal, now: int) -> str:
         claims: dict[str, Any] = {
@@ -99,7 +115,29 @@ class Signer:
             claims["sid"] = principal.session_id
         if principal.guest_id:
             claims["gst"] = principal.guest_id
-        return jwt.encode(claims, self._key, algorithm="EdDSA", headers={"typ": _TYPE, "kid": self._kid})
+        signing = self._key
+        return jwt.encode(claims, signing.key, algorithm="EdDSA", headers={"typ": _TYPE, "kid": signing.kid})
+
+
+def _private(service: str, path: Path, *, development: bool) -> PrivateKey:
+    try:
+        pem = path.read_bytes()
+        key = serialization.load_pem_private_key(pem, password=None)
+    except (OSError, ValueError) as problem:
+        raise UnfitKey(f"no usable key for {service} at {path}: {problem}") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise UnfitKey(f"{path} is not an Ed25519 key")
+    if pem.startswith(_MARK) and not development:
+        raise UnfitKey(f"{path} was made for development; make one for production")
+    return PrivateKey(key, _kid(service, key.public_key()))
+
+
+def _stamp(path: Path) -> object:
+    try:
+        found = path.stat()
+    except OSError as problem:
+        raise UnfitKey(f"no usable key at {path}: {problem}") from None
+    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 class Verifier:
@@ -132,7 +170,7 @@ class Verifier:
     def _verify(self, token: str, keys: Mapping[str, "PublicKey"]) -> Verified:
         try:
             key = keys.get(_proper_header(token).get("kid", ""))
-            if key is None:
+            if key is None or key.until < time.time():
                 raise Unauthenticated("the token is signed with an unknown key")
             claims = jwt.decode(
                 token,
@@ -173,10 +211,11 @@ def _texts(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A key, and the one service that it vouches for."""
+    """A key, the one service that it vouches for, and until when: for ever, unless another one has taken its place."""
 
     service: str
     key: Ed25519PublicKey
+    until: float = math.inf
 
 
 class TrustFolder:
@@ -197,7 +236,7 @@ class TrustFolder:
                 # Whoever came second waits for the first one's look, or would see an empty folder at the start.
                 if time.monotonic() >= self._look_at:
                     self._refresh()
-                    self._look_at = time.monotonic() + _LOOK_AGAIN
+                    self._look_at = time.monotonic() + LOOK_AGAIN
         return self._keys
 
     def _refresh(self) -> None:
@@ -217,7 +256,7 @@ class TrustFolder:
             key = jwt.PyJWK(jwk, algorithm="EdDSA").key
             allowed = self._development or not jwk.get("development")
             if allowed and isinstance(key, Ed25519PublicKey) and jwk["kid"].startswith(f"{service}-"):
-                yield jwk["kid"], PublicKey(service, key)
+                yield jwk["kid"], PublicKey(service, key, float(jwk.get("until", math.inf)))
 
 
 def create_keys(folder: Path, services: Iterable[str], *, development: bool = True) -> None:
@@ -228,35 +267,40 @@ def create_keys(folder: Path, services: Iterable[str], *, development: bool = Tr
     for service in services:
         path = private / f"{service}.pem"
         if not path.exists():
-            _write(path, _pem(Ed25519PrivateKey.generate(), development=development), 0o600)
+            write_whole(path, pem_of(Ed25519PrivateKey.generate(), development=development), 0o600)
         public = folder / f"{service}.jwks.json"
         if not public.exists():
-            signer = path.read_bytes()
-            _write(public, _jwks(service, signer), 0o644)
+            write_whole(public, set_of([jwk_of(service, path.read_bytes())]), 0o644)
 
 
-def _pem(key: Ed25519PrivateKey, *, development: bool) -> bytes:
+def pem_of(key: Ed25519PrivateKey, *, development: bool) -> bytes:
+    """A private key as it lies in its file."""
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return (_MARK if development else b"") + pem
 
 
-def _jwks(service: str, pem: bytes) -> bytes:
+def jwk_of(service: str, pem: bytes) -> dict[str, Any]:
+    """What others are to know of a service's private key. UnfitKey."""
     key = serialization.load_pem_private_key(pem, password=None)
     if not isinstance(key, Ed25519PrivateKey):
         raise UnfitKey(f"the key of {service} is not an Ed25519 key")
     public = key.public_key()
     jwk = jwt.algorithms.OKPAlgorithm.to_jwk(public, as_dict=True)
     marks = {"development": True} if pem.startswith(_MARK) else {}
-    jwk = {**jwk, "kid": _kid(service, public), "use": "sig", "alg": "EdDSA", **marks}
-    return json.dumps({"keys": [jwk]}, indent=2).encode()
+    return {**jwk, "kid": _kid(service, public), "use": "sig", "alg": "EdDSA", **marks}
+
+
+def set_of(keys: Sequence[Mapping[str, Any]]) -> bytes:
+    """Public keys as they lie in their file."""
+    return json.dumps({"keys": keys}, indent=2).encode()
 
 
 def _kid(service: str, key: Ed25519PublicKey) -> str:
     return f"{service}-{key.public_bytes_raw()[:6].hex()}"
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
-    # Whoever reads the folder meanwhile sees the whole file or none.
+def write_whole(path: Path, content: bytes, mode: int) -> None:
+    """Write a file so that whoever reads the folder meanwhile sees the whole of it or none."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(scratch, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode), "wb") as file:
         file.write(content)

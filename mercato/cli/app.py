@@ -32,6 +32,8 @@ dlq = typer.Typer(
 app.add_typer(dlq, name="dlq")
 orders = typer.Typer(help="Orders that cannot go on by themselves.", no_args_is_help=True)
 app.add_typer(orders, name="orders")
+keys = typer.Typer(help="The keys by which processes know each other.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
 
 Name = Annotated[str, typer.Argument(help="A process, as `mercato status` names it: order, kafka, order-2 …")]
 
@@ -295,3 +297,14 @@ def retry(order: Annotated[str, typer.Argument(help="The id of an order.")]) -> 
     from mercato.cli.up import mesh
 
     try_again(mesh(), order)
+
+
+@keys.command()
+def rotate(
+    names: Annotated[list[str] | None, typer.Argument(help="Whose: order, gateway … Everybody's by default.")] = None,
+) -> None:
+    """Give processes other keys while they run: no call is refused. What was signed before holds for a minute more."""
+    from mercato.cli.keys import rotate_keys
+    from mercato.cli.up import mesh
+
+    rotate_keys(mesh().home.keys, names or [])

@@ -1,6 +1,7 @@
 """Tokens between services."""
 
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mercato.auth import Signer, UnfitKey, Verifier, create_keys
 from mercato.errors import Unauthenticated
+from mercato.rotation import KEPT, rotate_key
 from mercato.rpc.call import NOBODY, Principal
 
 ANN = Principal("ann", frozenset({"customer"}), "session-1", "guest-1")
@@ -29,7 +31,7 @@ def forge(keys: Path, *, headers: dict[str, Any] | None = None, **claims: Any) -
     honest = Signer.load(keys, "gateway").token("order", ANN)
     payload = {**jwt.decode(honest, options={"verify_signature": False}), **claims}
     header = {**jwt.get_unverified_header(honest), **(headers or {})}
-    key = Signer.load(keys, "gateway")._key
+    key = Signer.load(keys, "gateway")._key.key
     payload = {name: value for name, value in payload.items() if value is not None}
     return jwt.encode(payload, key, algorithm="EdDSA", headers={name: header[name] for name in ("typ", "kid")})
 
@@ -183,6 +185,49 @@ def test_a_new_key_is_seen_and_a_withdrawn_one_forgotten(keys: Path) -> None:
     assert verifier.verify(late).service == "delivery"
     with pytest.raises(Unauthenticated):
         verifier.verify(early)
+
+
+def test_keys_rotate_and_no_token_is_refused(keys: Path) -> None:
+    signer, verifier, seen = Signer.load(keys, "gateway"), Verifier(keys, "order"), list[str]()
+
+    def everybody_looks(_seconds: float) -> None:
+        look_again(verifier)
+        seen.append(signer.token("order", ANN))
+        assert verifier.verify(signer.token("order", ANN)).service == "gateway"
+
+    early = signer.token("order", NOBODY)
+    kid = rotate_key(keys, "gateway", wait=everybody_looks)
+    signer._look_at = 0.0
+    late = signer.token("order", Principal("late"))
+    assert jwt.get_unverified_header(late)["kid"] == kid != jwt.get_unverified_header(early)["kid"]
+    assert {verifier.verify(token).service for token in (early, *seen, late)} == {"gateway"}
+
+
+def test_a_key_that_was_replaced_opens_nothing_in_the_end(keys: Path) -> None:
+    thief = Signer.load(keys, "gateway")
+    thief._look_at = math.inf
+    rotate_key(keys, "gateway", wait=lambda _: None)
+    file = keys / "gateway.jwks.json"
+    new, old = json.loads(file.read_text())["keys"]
+    assert "until" not in new
+    assert time.time() < old["until"] <= time.time() + KEPT + 1
+    file.write_text(json.dumps({"keys": [new, {**old, "until": time.time() - 1}]}))
+    with pytest.raises(Unauthenticated):
+        Verifier(keys, "order").verify(thief.token("order", ANN))
+    rotate_key(keys, "gateway", wait=lambda _: None)
+    assert len(json.loads(file.read_text())["keys"]) == 2  # what holds no more is forgotten
+
+
+def test_a_key_that_cannot_be_read_does_not_replace_the_one_that_is_good(keys: Path) -> None:
+    signer = Signer.load(keys, "gateway")
+    (keys / "private" / "gateway.pem").write_text("half a ke")
+    signer._look_at = 0.0
+    assert Verifier(keys, "order").verify(signer.token("order", ANN)).service == "gateway"
+
+
+def test_without_a_key_there_is_none_to_rotate(tmp_path: Path) -> None:
+    with pytest.raises(UnfitKey, match="bakery"):
+        rotate_key(tmp_path, "bakery")
 
 
 def test_the_last_good_keys_stay_while_a_file_cannot_be_read(keys: Path) -> None:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from mercato.auth import Verifier, create_keys
 from mercato.cli.app import app
 from mercato.cli.contracts import events, services
+from mercato.cli.keys import rotate_keys
 from mercato.cli.logs import Growing
 from mercato.cli.token import sign
 from mercato.cli.up import Display
@@ -33,6 +34,7 @@ COMMANDS = [
     "token",
     "routes",
     "events",
+    "keys",
 ]
 
 
@@ -91,6 +93,14 @@ def test_a_token_of_the_operator_is_one_that_services_take(tmp_path: Path) -> No
 def test_without_keys_the_way_to_them_is_told(tmp_path: Path) -> None:
     with pytest.raises(Trouble, match="Make the keys: mercato up"):
         sign(tmp_path, "product", "", "")
+
+
+def test_keys_of_nobody_are_not_rotated(tmp_path: Path) -> None:
+    with pytest.raises(Trouble, match="anybody"):
+        rotate_keys(tmp_path, [])
+    create_keys(tmp_path, ["order"])
+    with pytest.raises(Trouble, match="no keys of bakery"):
+        rotate_keys(tmp_path, ["bakery"])
 
 
 def test_a_growing_log_gives_whole_lines_once_and_survives_its_rotation(tmp_path: Path) -> None:
