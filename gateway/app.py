@@ -18,6 +18,7 @@ from gateway.comments import comments
 from gateway.config import GatewayConfig
 from gateway.contract import Operation, kept, operations, published
 from gateway.dispatch import Dispatcher, Handler
+from gateway.download import Download
 from gateway.edge import Edge
 from gateway.endpoint import Endpoint, Mesh
 from gateway.health import Health
@@ -73,9 +74,9 @@ async def gateway(
     files = published() if files is None else files
     limits = Limits(body_seconds=config.body_timeout.total_seconds())
     async with AsyncExitStack() as closing:
-        channels = Channels(settings.targets)
+        channels = Channels(settings.targets, together=settings.together)
         closing.push_async_callback(channels.close)
-        caller = Caller(channels, signer, config.deadline, config.deadlines)
+        caller = Caller(channels, signer, config.deadline, config.deadlines, config.most_calls)
         sessions = Sessions(redis, session_look_up(caller), clock)
         factor = config.rate_factor or (DEVELOPMENT_FACTOR if settings.development else 1.0)
         rates = Rates(redis, factor, config.gateways, config.trusted_proxies)
@@ -109,7 +110,7 @@ def _routes(
     router: Router[Handler] = Router()
     for operation in found:
         for binding in operation.bindings:
-            form = Upload if operation.uploads else Endpoint
+            form = Upload if operation.uploads else Download if operation.streams else Endpoint
             router.add(binding.method, binding.template, form(operation, binding, mesh))
     webhooks = Webhooks(mesh)
     pages = Pages(files, found, comments(), {**(live.paths() if live else {}), **webhooks.paths()})

@@ -16,7 +16,7 @@ from gateway.calls import Caller, Reply, Visit, headers_of
 from gateway.conditions import etag_of, idempotency_key, not_modified, version_wanted
 from gateway.contract import ETAG, REQUEST_ID, Binding, Operation
 from gateway.keeping import KeptReply, Key, Replies, key_of
-from gateway.limits import SECURITY, Limits, check_accepts
+from gateway.limits import JSON, SECURITY, Limits, check_accepts
 from gateway.problems import Problem
 from gateway.rates import Rates
 from gateway.sessions import clear_cookie, set_cookie
@@ -43,6 +43,13 @@ class Mesh:
     shared: SharedReplies
     clock: Clock
 
+    async def admit(self, operation: Operation, request: Request, kind: str) -> Principal:
+        """Who asks, if they may, may now, and take an answer of a kind."""
+        principal = await self.access.admit(operation, request.method, request.headers)
+        await self.rates.count(operation, principal, request.scope)
+        check_accepts(request.headers.get("accept", ""), kind)
+        return principal
+
 
 class Endpoint:
     """Answers requests for one binding of an operation."""
@@ -59,9 +66,7 @@ class Endpoint:
 
     async def __call__(self, request: Request, variables: Mapping[str, str], visit: Visit) -> Response:
         """The answer to a request. Problem, MercatoError or AioRpcError when there is none."""
-        principal = await self._mesh.access.admit(self.operation, request.method, request.headers)
-        await self._mesh.rates.count(self.operation, principal, request.scope)
-        check_accepts(request.headers.get("accept", ""))
+        principal = await self._mesh.admit(self.operation, request, JSON)
         message = await self._message(request, variables, principal)
         if self._keeping and _is_plain(request):
             return await self._kept(request, message, visit, self._keeping)

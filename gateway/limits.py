@@ -19,7 +19,7 @@ SECURITY: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
 
-_JSON = "application/json"
+JSON = "application/json"
 _STALLED = (
     "The body stopped coming before its end. Rows that were complete may have landed; send it again, whole: what is "
     "already there is left as it is."
@@ -61,7 +61,7 @@ class Limits:
         except TimeoutError:
             raise Problem.edge("REQUEST_TIMEOUT", headers={"Connection": "close"}) from None
         if body:
-            kind_of_body(headers, (_JSON,))
+            kind_of_body(headers, (JSON,))
         return body
 
     async def pieces(self, receive: Receive, headers: Mapping[str, str]) -> AsyncIterator[bytes]:
@@ -125,7 +125,7 @@ def kind_of_body(headers: Mapping[str, str], kinds: Sequence[str]) -> str:
     return kind
 
 
-def check_accepts(accept: str, kind: str = _JSON) -> None:
+def check_accepts(accept: str, kind: str = JSON) -> None:
     """Refuse a client that wants none of what there is."""
     family = kind.partition("/")[0]
     wanted = {"*/*", f"{family}/*", kind}

@@ -19,6 +19,7 @@ from gateway.values import single
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 SIGNED_IN: list[Schema] = [{"bearer": []}, {"cookie": []}]
+_METHODS = frozenset({"get", "put", "post", "delete", "patch"})
 _ANY_HEADERS = ("X-Request-Id", "X-Consistency")
 _HEADERS: Mapping[str, Schema] = {
     "Idempotency-Key": {
@@ -61,7 +62,10 @@ def document(operations: Sequence[Operation], comments: Mapping[str, str], furth
         for number, binding in enumerate(operation.bindings):
             described = _Described(operation, binding, schemas, comments)
             item = paths.setdefault(public_path(binding.template), {})
-            item[binding.method.lower()] = described.operation(number)
+            method = binding.method.lower()
+            # OpenAPI 3.1 has no place for methods of one's own; 3.2 calls it that.
+            place = item if method in _METHODS else item.setdefault("x-additionalOperations", {})
+            place[method] = described.operation(number)
     services = {operation.service: operation.rpc.containing_service.full_name for operation in operations}
     return {
         "openapi": "3.1.0",
@@ -116,7 +120,7 @@ class _Described:
         operation = self._operation
         summary = re.split(r"(?<=[.;])\s", self._comment, maxsplit=1)[0].rstrip(".;").replace("\n", " ")
         return {
-            "operationId": operation.name + (f"_{number + 1}" if number else ""),
+            "operationId": _id(operation) + (f"_{number + 1}" if number else ""),
             "tags": [operation.service],
             "summary": summary,
             "description": f"{self._comment}\n\n**Who:** {who(operation)}.{_how_often(operation)}",
@@ -203,6 +207,8 @@ class _Described:
         reply = self._operation.rpc.output_type
         part = reply.fields_by_name[self._binding.response_body] if self._binding.response_body else None
         schema = self._schemas.field(part) if part else self._schemas.message(reply)
+        if self._operation.streams:
+            return {"200": {"description": "One on each line.", "content": {NDJSON: {"schema": schema}}}}
         content = {"content": {"application/json": {"schema": schema}}}
         if not self._operation.creates:
             return {"200": {"description": "Done.", **content}}
@@ -234,15 +240,21 @@ def who(operation: Operation) -> str:
     return "; ".join([*([", ".join(sorted(policy.roles))] if policy.roles else []), *own])
 
 
-def _leaves(message: Descriptor, prefix: str) -> list[tuple[str, FieldDescriptor]]:
-    """The fields that a query may name, with their dotted names."""
+def _id(operation: Operation) -> str:
+    """The rpc's name, with its version where that is not the first: each has its own in the document."""
+    version = operation.rpc.containing_service.file.package.rpartition(".")[2]
+    return operation.name if version == "v1" else f"{operation.name}_{version}"
+
+
+def _leaves(message: Descriptor, prefix: str, above: tuple[Descriptor, ...] = ()) -> list[tuple[str, FieldDescriptor]]:
+    """The fields that a query may name, with their dotted names; of what contains itself, once."""
     found: list[tuple[str, FieldDescriptor]] = []
     for field in message.fields:
         name = prefix + field.json_name
         if single(field) is not None:
             found.append((name, field))
-        elif field.message_type is not None and not field.is_repeated:
-            found += _leaves(field.message_type, f"{name}.")
+        elif field.message_type is not None and not field.is_repeated and field.message_type not in above:
+            found += _leaves(field.message_type, f"{name}.", (*above, message, field.message_type))
     return found
 
 

@@ -67,7 +67,12 @@ class Problem(Exception):
 
     def response(self, instance: str, request_id: str) -> Response:
         """The answer to the client."""
-        body: dict[str, Any] = {
+        body = dumps(self.body(instance, request_id))
+        return Response(body, self.status, self._headers(), "application/problem+json")
+
+    def body(self, instance: str, request_id: str) -> dict[str, Any]:
+        """What the client reads."""
+        return {
             "type": f"/docs/problems/{kebab(self.reason)}",
             "title": title_of(self.reason),
             "status": self.status,
@@ -79,7 +84,6 @@ class Problem(Exception):
             **{lower_camel(name): _json(value) for name, value in self.members.items() if name not in _OURS},
             **({"retryAfter": self.retry_after} if self.retry_after is not None else {}),
         }
-        return Response(dumps(body), self.status, self._headers(), "application/problem+json")
 
     def _headers(self) -> dict[str, str]:
         headers = {"Cache-Control": "no-store", **self.headers}

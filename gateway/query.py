@@ -4,7 +4,7 @@ A list may be given by repeating its parameter or with commas between its values
 """
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 from gateway.values import Refused, shown, single
 
+_LONGEST_NAME = 256
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -42,7 +43,7 @@ class QueryReader:
         """Set the fields that the query names."""
         seen: set[str] = set()
         for name, value in pairs(query):
-            path = _path(self._request, name)
+            path = _path(self._request, name) if len(name) <= _LONGEST_NAME else None
             if path is None or self._is_taken(path):
                 raise Refused(shown(name), "UNKNOWN_PARAMETER", "is not a known parameter")
             public = ".".join(field.json_name for field in path)
@@ -57,7 +58,7 @@ class QueryReader:
         return any(".".join(names[:length]) in self._taken for length in range(1, len(names) + 1))
 
 
-@cache
+@lru_cache(maxsize=1024)  # bounded: the names are the clients'
 def _path(message: Descriptor, name: str) -> tuple[FieldDescriptor, ...] | None:
     """The fields that a dotted name walks through, in lowerCamelCase or as the contract writes them."""
     head, _, rest = name.partition(".")

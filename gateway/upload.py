@@ -18,7 +18,7 @@ from gateway.calls import Visit, headers_of
 from gateway.conditions import idempotency_key
 from gateway.contract import ERRORS, FAILED, LINE, Binding, Operation
 from gateway.endpoint import Mesh
-from gateway.limits import check_accepts, kind_of_body
+from gateway.limits import JSON, kind_of_body
 from gateway.problems import Problem
 from gateway.rows import CSV, NDJSON, BadRow, Layout, Rows
 from gateway.transcode import Transcoder
@@ -43,9 +43,7 @@ class Upload:
 
     async def __call__(self, request: Request, variables: Mapping[str, str], visit: Visit) -> Response:
         """The answer to a request. Problem, MercatoError or AioRpcError when there is none."""
-        principal = await self._mesh.access.admit(self.operation, request.method, request.headers)
-        await self._mesh.rates.count(self.operation, principal, request.scope)
-        check_accepts(request.headers.get("accept", ""))
+        principal = await self._mesh.admit(self.operation, request, JSON)
         idempotency_key(request.headers, required=self.operation.policy.key_required)
         rows = self._layout.rows(kind_of_body(request.headers, (NDJSON, CSV)))
         about = self._transcoder.request(variables, request.scope["query_string"], b"")

@@ -72,7 +72,7 @@ def service_config(service: ServiceDescriptor) -> dict[str, Any]:
 
 
 def _repeatable(method: Method) -> bool:
-    return method.policy.repeatable and not method.streams_in
+    return method.policy.repeatable and not (method.streams_in or method.streams_out)
 
 
 def metadata_for(signer: Signer, audience: str, principal: Principal) -> list[tuple[str, str]]:

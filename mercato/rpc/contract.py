@@ -32,6 +32,7 @@ class Method:
     request: type[Message]
     response: type[Message]
     streams_in: bool
+    streams_out: bool
 
     @property
     def use_case(self) -> str:
@@ -53,8 +54,6 @@ def methods_of(service: ServiceDescriptor) -> tuple[Method, ...]:
 def _method(method: MethodDescriptor) -> Method:
     service = method.containing_service
     streams: Any = method
-    if streams.server_streaming:
-        raise Unservable(f"{method.full_name} streams replies: it would hold a thread for as long as it lives")
     return Method(
         name=method.name,
         path=f"/{service.full_name}/{method.name}",
@@ -63,6 +62,7 @@ def _method(method: MethodDescriptor) -> Method:
         request=GetMessageClass(method.input_type),
         response=GetMessageClass(method.output_type),
         streams_in=streams.client_streaming,
+        streams_out=streams.server_streaming,
     )
 
 

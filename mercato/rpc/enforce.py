@@ -134,6 +134,8 @@ def _handler(servicer: Servicer, method: Method) -> Callable[[Any, Any], Any]:
     handler: Callable[[Any, Any], Any] | None = getattr(servicer, method.name, None)
     if handler is None:
         raise Unservable(f"{type(servicer).__name__} has no {method.name}")
+    if method.streams_out:
+        raise Unservable(f"{method.path} streams replies: it would hold a thread for as long as it lives")
     return handler
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
-from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 
 from gateway.config import GatewayConfig
 from gateway.keeping import Replies
@@ -28,6 +30,7 @@ from mercato.rpc.call import Call, current_call
 from mercato.rpc.contract import owner_of
 from mercato.rpc.enforce import Enforced, Traffic
 from mercato.rpc.server import Server
+from tools import stubs
 
 CUSTOMER, OTHER, STAFF, GUEST = "customer-token", "other-token", "staff-token", "guest-token"
 PEOPLE = {
@@ -225,3 +228,20 @@ def customer() -> dict[str, str]:
 def staff() -> dict[str, str]:
     """The headers of somebody who keeps the catalogue."""
     return bearer(STAFF)
+
+
+@pytest.fixture(scope="session")
+def sample_files(tmp_path_factory: pytest.TempPathFactory) -> list[FileDescriptor]:
+    """The sample contract in both of its versions, compiled like any other."""
+    folder = tmp_path_factory.mktemp("protos")
+    shutil.copytree(stubs.ROOT / "protos/mercato/api/policy", folder / "mercato/api/policy")
+    for version, source in (("v1", "sample.proto"), ("v2", "sample_v2.proto")):
+        contract = folder / "mercato/api/sample" / version / "sample.proto"
+        contract.parent.mkdir(parents=True)
+        shutil.copy(Path(__file__).with_name(source), contract)
+    stubs.image(folder, folder / "image.binpb")
+    pool = descriptor_pool.Default()
+    for file in descriptor_pb2.FileDescriptorSet.FromString((folder / "image.binpb").read_bytes()).file:
+        if file.package.startswith("mercato.api.sample."):
+            pool.AddSerializedFile(file.SerializeToString())
+    return [pool.FindFileByName(f"mercato/api/sample/{version}/sample.proto") for version in ("v1", "v2")]

@@ -1,45 +1,30 @@
 """All that `google.api.http` can say, on a contract made for the purpose."""
 
 import json
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
 
 from gateway.contract import Operation, operations
 from gateway.problems import Problem
 from gateway.routes import Router, Template
 from gateway.transcode import Transcoder
-from tools import stubs
 
-HERE = Path(__file__).parent
-PROTOS = stubs.ROOT / "protos"
 Ask = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Operation]:
-    """The operations of the sample contract, compiled like any other."""
-    folder = tmp_path_factory.mktemp("protos")
-    shutil.copytree(PROTOS / "mercato/api/policy", folder / "mercato/api/policy")
-    contract = folder / "mercato/api/sample/v1/sample.proto"
-    contract.parent.mkdir(parents=True)
-    shutil.copy(HERE / "sample.proto", contract)
-    stubs.image(folder, folder / "image.binpb")
-    files = descriptor_pb2.FileDescriptorSet.FromString((folder / "image.binpb").read_bytes()).file
-    compiled = next(file for file in files if file.package == "mercato.api.sample.v1")
-    pool = descriptor_pool.Default()
-    pool.AddSerializedFile(compiled.SerializeToString())
-    return {each.name: each for each in operations([pool.FindFileByName(compiled.name)])}
+def sample(sample_files: list[FileDescriptor]) -> dict[str, Operation]:
+    """The operations of the sample contract, version 1."""
+    return {each.name: each for each in operations(sample_files[:1])}
 
 
 @pytest.fixture(scope="module")
 def router(sample: dict[str, Operation]) -> Router[Transcoder]:
     found: Router[Transcoder] = Router()
-    for operation in sample.values():
+    for operation in (each for each in sample.values() if not each.uploads):
         for binding in operation.bindings:
             found.add(binding.method, binding.template, Transcoder(operation, binding))
     return found
@@ -139,6 +124,26 @@ def test_an_answer_may_be_one_field_of_the_reply(sample: dict[str, Operation]) -
     counts: Any = count.response()
     counts.counts["a"] = 2**53 + 1
     assert json.loads(Transcoder(count, count.bindings[0]).answer(counts)) == {"a": "9007199254740993"}
+
+
+def test_a_variable_may_be_many_segments_of_a_nested_field(ask: Ask) -> None:
+    request = ask("PATCH", "/v1/shelves/7/things/a?updateMask=size,inner.numbers", {"size": 5, "inner": {"id": "x"}})
+    assert request.thing.name == "shelves/7/things/a"
+    assert list(request.update_mask.paths) == ["size", "inner.numbers"]
+
+
+def test_without_a_mask_the_fields_of_the_body_are_meant(ask: Ask) -> None:
+    assert list(ask("PATCH", "/v1/shelves/7/things/a", {"size": 5, "byNumber": {}}).update_mask.paths) == [
+        "size",
+        "by_number",
+    ]
+
+
+@pytest.mark.parametrize("mask", ["nothing", "inner.nothing", "inner.numbers.x", "size,,x", "Size"])
+def test_a_mask_that_names_no_field_is_refused(ask: Ask, mask: str) -> None:
+    with pytest.raises(Problem) as refusal:
+        ask("PATCH", f"/v1/shelves/7/things/a?updateMask={mask}", {})
+    assert [error.field for error in refusal.value.errors] == ["updateMask"]
 
 
 def test_a_body_that_is_the_request_leaves_nothing_to_the_query(ask: Ask) -> None:
