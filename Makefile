@@ -8,7 +8,7 @@ STUBS := mercato/api/.fingerprint
 SOURCES := auditor benchmarks chaos gateway hatch_build.py mercato services shop simulator tests tools
 
 .DEFAULT_GOAL := help
-.PHONY: help up down demo test sweep slice bugs check fmt lint types protos wheel lock baseline clean
+.PHONY: help up down demo test sweep slice fuzz bugs check fmt lint types protos wheel lock baseline clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' Makefile | awk -F@ '{printf "%-16s%s\n", $$1, $$2}'
@@ -31,10 +31,18 @@ sweep: $(STUBS) ## crash, hang, fail and lose answers at every place of every st
 slice: $(STUBS) ## a dozen cases of the sweep, chosen by a printed seed
 	@$(BIN)/python -m chaos.sweep --slice 12 $(ARGS)
 
+fuzz: $(STUBS) ## send a mesh of its own what nobody should send, over REST and gRPC, for two minutes
+	@$(BIN)/python -m chaos.fuzz $(ARGS)
+
 bugs: $(STUBS) ## build the shop with one mistake after the other: the checker must find each (half an hour)
 	@$(BIN)/python -m chaos.bugs $(ARGS)
 
-check: lint types test slice wheel ## all that CI checks: lint, types, tests, a slice of the sweep, the wheel
+check: lint types test slice morsel wheel ## all that CI checks: lint, types, tests, slices of sweep and fuzz, the wheel
+
+# A slice of the fuzz, which the check has beside that of the sweep.
+.PHONY: morsel
+morsel: $(STUBS)
+	@$(BIN)/python -m chaos.fuzz --seconds 8 $(ARGS)
 
 fmt: $(READY) ## format the code
 	@$(BIN)/ruff check --fix --quiet $(SOURCES); $(BIN)/ruff format $(SOURCES)

@@ -1,1 +1,1 @@
-"""Faults on purpose: the crash sweep over all failpoints, the nemesis, and the seeded bugs that both must find."""
+"""Faults on purpose: the crash sweep over all failpoints, the nemesis, the fuzz, and the seeded bugs to be found."""
