@@ -91,7 +91,7 @@ class GrpcCases:
         token = f"Bearer {self._signers[caller].token(service, who.principal)}"
         mistakes = dice.choice(_TEMPERS)
         count = dice.choice([0, 1, 3]) if method.streams_in else 1
-        sent = [self._message(method, dice, mistakes, token).SerializePartialToString() for _ in range(count)]
+        sent = [self._message(method, dice, mistakes, who, token).SerializePartialToString() for _ in range(count)]
         whole = dice.random() > 0.15
         return Call(
             service,
@@ -118,28 +118,28 @@ class GrpcCases:
         owner = owner_of(contract)
         return owner if owner in self._services else dice.choice(self._services)
 
-    def _message(self, method: Method, dice: random.Random, mistakes: int, token: str) -> Message:
+    def _message(self, method: Method, dice: random.Random, mistakes: int, who: Person, token: str) -> Message:
         if method.request.DESCRIPTOR is _TOGETHER:
-            return self._together(dice, mistakes, token)
-        message = self.made(method.request, dice)
+            return self._together(dice, mistakes, who, token)
+        message = self.made(method.request, dice, who.own)
         for _ in range(mistakes):
             spoil(message, dice)
         return message
 
-    def made(self, cls: type[Message], dice: random.Random) -> Message:
+    def made(self, cls: type[Message], dice: random.Random, own: Mapping[str, str]) -> Message:
         """A message as the contract wants it."""
         descriptor: Any = cls.DESCRIPTOR
-        value = Maker(self._schemas.components, self._hoard, dice, 0.0).value(self._schemas.message(descriptor))
+        value = Maker(self._schemas.components, self._hoard, dice, 0.0, own).value(self._schemas.message(descriptor))
         message = cls()
         json_format.ParseDict(value, message, ignore_unknown_fields=True)
         return message
 
-    def _together(self, dice: random.Random, mistakes: int, token: str) -> Message:
+    def _together(self, dice: random.Random, mistakes: int, who: Person, token: str) -> Message:
         """Calls that travel together, some of which may not, or go nowhere."""
         request = batch_pb2.CallRequest()
         for _ in range(dice.choice([0, 1, 2, 5, 257])):
             _, method = dice.choice(self.rpcs)
-            sent = self.made(method.request, dice).SerializePartialToString()
+            sent = self.made(method.request, dice, who.own).SerializePartialToString()
             metadata = dice.choice(
                 [[], ["authorization"], ["authorization", token], ["authorization", token, "x-request-id", " "]]
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from chaos.fuzz.hoard import Hoard
 from chaos.sweep.town import PASSWORD, Buyer, Town
@@ -27,6 +27,7 @@ class Person:
         self.token = ""
         self.id = ""
         self.buyer: Buyer | None = None
+        self.own: Mapping[str, str] = {}
         self._town = town
         self._hoard = hoard
         self._lock = threading.Lock()
@@ -55,6 +56,8 @@ class Person:
         else:
             self.token, self.id = _employed(self._town, self.role)
         self._hoard.add("user", self.id)
+        own = {"user": self.id, "slot": self._town.slot(), "address": self.buyer.address_id if self.buyer else ""}
+        self.own = {kind: value for kind, value in own.items() if value}
 
 
 def may(policy: Policy, who: Person, caller: str) -> bool:

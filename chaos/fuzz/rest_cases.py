@@ -50,7 +50,7 @@ _KINDS = (
 )
 _TEMPERS = (0.0, 0.0, 0.04, 0.12, 0.5)
 """How likely each value of a request is a mistake: that of a whole request is drawn first."""
-_FITTING, _OWN = 0.6, 0.6
+_FITTING = 0.6
 # Work for seconds, or the end of somebody's session: rarely, or there is little else.
 _SELDOM = {
     **dict.fromkeys(("SignOut", "EraseUser", "RegisterUser", "SignIn", "ChangePassword", "RevokeSession"), 0.25),
@@ -147,8 +147,8 @@ class RestCases:
 
     def _made(self, operation: _Operation, dice: random.Random, who: Person, temper: float | None = None) -> Request:
         temper = dice.choice(_TEMPERS) if temper is None else temper
-        maker = Maker(self._schemas, self._hoard, dice, temper)
-        target = self._path(operation, maker, dice, who) + _query(operation, maker, dice)
+        maker = Maker(self._schemas, self._hoard, dice, temper, who.own)
+        target = self._path(operation, maker, dice) + _query(operation, maker, dice)
         headers = dict(self._headers(operation, maker, dice, who))
         body = b""
         if operation.body is not None or dice.random() < temper / 8:
@@ -156,7 +156,7 @@ class RestCases:
             headers["Content-Type"] = dice.choice(_KINDS) if dice.random() < temper / 4 else "application/json"
         return Request(operation.method, target, tuple(headers.items()), body)
 
-    def _path(self, operation: _Operation, maker: Maker, dice: random.Random, who: Person) -> str:
+    def _path(self, operation: _Operation, maker: Maker, dice: random.Random) -> str:
         path = operation.path
         for each in operation.parameters:
             if each["in"] == "path":
@@ -164,8 +164,6 @@ class RestCases:
                 # An id is one of what stands before it.
                 shown = operation.kind if name == "id" else name
                 value = maker.text(each["schema"], shown)
-                if kind_of(shown) == "user" and dice.random() < _OWN:
-                    value = dice.choice(["me", who.id or "me"])
                 encoded = (
                     value.replace(" ", "+")
                     if dice.random() < maker.wrong / 4

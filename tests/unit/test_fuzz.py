@@ -56,7 +56,7 @@ def test_every_operation_is_there_to_be_asked_and_somebody_may() -> None:
 def test_messages_of_every_rpc_are_often_as_the_contract_wants_them() -> None:
     signers: Any = {"gateway": Stamp(), "order": Stamp(), "operator": Stamp()}
     cases, dice = GrpcCases(Hoard(), ["order", "user"], signers), random.Random(1)
-    odd = {method.label for _, method in cases.rpcs if not _accepted(cases.made(method.request, dice))}
+    odd = {method.label for _, method in cases.rpcs if not _accepted(cases.made(method.request, dice, {}))}
     assert len(odd) < len(cases.rpcs) / 3, odd
     assert {cases.call(dice, PEOPLE, [*signers]).whole for _ in range(100)} == {True, False}
 
