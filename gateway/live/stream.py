@@ -19,6 +19,7 @@ from mercato.telemetry import Counter
 _FRAMES = Counter("gateway_stream_frames", "Events told by streams.")
 _ENDED = Counter("gateway_streams_ended", "Streams that ended, by close code; 1006: the client left.", ("code",))
 _LEFT = 1006
+_AT_ONCE = 16  # frames, told within the patience for a client
 
 
 @dataclass(slots=True)
@@ -106,7 +107,7 @@ class Stream:
             await self._end(wire, self._ending)
             return False
         if frames := self._fresh or self._source.after(self.after):
-            return await self._tell_frames(wire, frames)
+            return await self._tell_frames(wire, frames[:_AT_ONCE])
         if (position := self._source.position) is not self._position:
             self._position = position
             await self._tell_position(wire, position)
@@ -124,7 +125,7 @@ class Stream:
     async def _tell_frames(self, wire: Wire, frames: Sequence[Frame]) -> bool:
         await wire.tell(frames)
         _FRAMES.add(amount=len(frames))
-        self._fresh, self.after, self.spoke = (), frames[-1].version, time.monotonic()
+        self._fresh, self.after, self.spoke = self._fresh[len(frames) :], frames[-1].version, time.monotonic()
         if frames[-1].type in LAST:
             await self._end(wire, DONE)
             return False

@@ -1,4 +1,4 @@
-"""The round that is made once a second over all open streams, whatever their number.
+"""The round that is made twice a second over all open streams, whatever their number.
 
 Whether sessions still stand and where couriers are is asked of Redis, with one question for all. What happened to
 orders is not asked at all as long as Kafka tells of it; while it does not, one question names all watched orders, and
@@ -23,7 +23,7 @@ from mercato.rpc.call import Principal
 
 # The versions that orders have now; those that nobody knows are left out.
 Versions = Callable[[Sequence[str]], Awaitable[Mapping[str, int]]]
-ROUND = 1.0  # seconds; a session that ends, ends its streams within two
+ROUND = 0.5  # seconds; a session that ends, ends its streams within one
 _AT_ONCE = 1000
 # While Kafka tells, it is checked this much less often that it told everything.
 _SELDOM = 15

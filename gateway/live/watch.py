@@ -19,6 +19,7 @@ from gateway.problems import Problem
 Read = Callable[[str, int, Visitor], Awaitable[Sequence[Any]]]
 # At once, whatever happens to thousands of orders in a moment: the order service has others to serve.
 LOOKS_AT_ONCE = 16
+_FOR_GOOD = frozenset({401, 403, 404})
 
 
 class Watched:
@@ -90,7 +91,7 @@ class Watched:
 
     def _refused(self, stream: Stream, problem: Problem) -> None:
         """Look again later, if it is the service that cannot; as somebody else, if it is this one who may not."""
-        if problem.status >= 500 or problem.status == 429:
+        if problem.status not in _FOR_GOOD:
             self.stale = True
             return
         stream.end(REFUSED)

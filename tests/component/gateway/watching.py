@@ -24,7 +24,7 @@ class History:
 
     def __init__(self, *types: str) -> None:
         self.events: list[order_pb2.OrderEvent] = []
-        self.asked = threading.Condition()
+        self.asked, self.swept = threading.Condition(), threading.Condition()
         self.away = 0
         for kind in types:
             self.add(kind)
@@ -45,8 +45,8 @@ class History:
 
     def versions(self, request: Any) -> order_pb2.BatchGetOrderVersionsResponse:
         """How far each of some orders has come: as far as this one."""
-        with self.asked:
-            self.asked.notify_all()
+        with self.swept:
+            self.swept.notify_all()
         versions = [order_pb2.OrderVersion(id=each, version=self.events[-1].version) for each in request.ids]
         return order_pb2.BatchGetOrderVersionsResponse(versions=versions)
 
