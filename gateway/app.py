@@ -35,6 +35,7 @@ from gateway.rates import Rates
 from gateway.routes import Router, Template
 from gateway.sessions import Sessions
 from gateway.sharing import SharedReplies
+from gateway.shedding import Shedding
 from gateway.upload import Upload
 from gateway.webhooks import Webhooks
 from mercato.auth import Signer
@@ -76,7 +77,7 @@ async def gateway(
     async with AsyncExitStack() as closing:
         channels = Channels(settings.targets, together=settings.together)
         closing.push_async_callback(channels.close)
-        caller = Caller(channels, signer, config.deadline, config.deadlines, config.most_calls)
+        caller = Caller(channels, signer, config.deadline, config.deadlines, Shedding(config.most_calls))
         sessions = Sessions(redis, session_look_up(caller), clock)
         factor = config.rate_factor or (DEVELOPMENT_FACTOR if settings.development else 1.0)
         rates = Rates(redis, factor, config.gateways, config.trusted_proxies)

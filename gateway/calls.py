@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -11,8 +12,10 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 from gateway.channels import Channels
+from gateway.shedding import Shedding
 from mercato.auth import Signer
 from mercato.errors import DeadlineExceeded
+from mercato.policy import policy_of
 from mercato.rpc.admission import LONGEST_STREAM
 from mercato.rpc.call import NOBODY, Principal
 from mercato.rpc.channel import metadata_for
@@ -44,20 +47,33 @@ class Caller:
     """Calls rpcs on behalf of visitors, with a token of this process' own for each."""
 
     def __init__(
-        self, channels: Channels, signer: Signer, deadline: timedelta, deadlines: Mapping[str, timedelta]
+        self,
+        channels: Channels,
+        signer: Signer,
+        deadline: timedelta,
+        deadlines: Mapping[str, timedelta],
+        shedding: Shedding | None = None,
     ) -> None:
+        """Without shedding, every call is sent, however many there are."""
         self._channels = channels
         self._signer = signer
+        self._shedding = shedding
         self._deadline = deadline.total_seconds()
         self._deadlines = {name: value.total_seconds() for name, value in deadlines.items()}
 
     async def call(self, rpc: MethodDescriptor, message: Message, visit: Visit, principal: Principal = NOBODY) -> Reply:
-        """The reply of a service. grpc.aio.AioRpcError when it refuses, DeadlineExceeded when the time is over."""
+        """The reply of a service. grpc.aio.AioRpcError or a MercatoError when it refuses, or this gateway does."""
         left = self._deadlines.get(rpc.name, self._deadline) - (time.monotonic() - visit.began)
         if left <= 0:
             raise DeadlineExceeded
         callee = callee_of(rpc, message)
-        metadata = self._metadata(callee, visit, principal)
+        admitted = self._shedding.admitted(callee, policy_of(rpc).criticality) if self._shedding else nullcontext()
+        with admitted:
+            return await self._reply(rpc, message, callee, left, self._metadata(callee, visit, principal))
+
+    async def _reply(
+        self, rpc: MethodDescriptor, message: Message, callee: str, left: float, metadata: Metadata
+    ) -> Reply:
         travel = self._channels.travel(rpc, callee, lambda: metadata_for(self._signer, callee, NOBODY))
         if travel:
             return _reply(*await travel.call(message.SerializeToString(), left, metadata))

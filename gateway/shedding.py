@@ -1,0 +1,66 @@
+"""What the gateway refuses, so that what it takes is answered: a bound on calls, and throttling by neighbour.
+
+Without a bound, everybody would wait for everybody until no answer came in time. The less critical a call is, the
+smaller the part of the room that it may fill, so that searches are refused before checkouts.
+"""
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc.aio
+
+from mercato.errors import DeadlineExceeded, MercatoError, NotYetConsistent, Overloaded, Unavailable
+from mercato.policy import Criticality
+from mercato.rpc import status
+from mercato.telemetry import Counter, Gauge
+from mercato.throttle import Throttle
+
+MOST_CALLS = 1024
+
+_SHED = Counter("gateway_calls_shed", "Calls that were refused here for want of room.", ("service", "why"))
+
+
+class Shedding:
+    """Lets calls through as long as there is room, here and at the neighbour."""
+
+    def __init__(self, most: int) -> None:
+        """At most so many calls are under way at once."""
+        self._room = {each: most * each.share for each in Criticality}
+        self._throttles: dict[tuple[str, Criticality], Throttle] = {}
+        self._under_way = 0
+        Gauge("gateway_calls_under_way", "Calls under way.", read=lambda: self._under_way)
+
+    @contextmanager
+    def admitted(self, callee: str, criticality: Criticality) -> Iterator[None]:
+        """Make a call within. Overloaded when there is no room for it."""
+        throttle = self._throttles.setdefault((callee, criticality), Throttle())
+        if self._under_way >= self._room[criticality]:
+            raise _refusal(callee, "no room here")
+        if throttle.refuses(time.monotonic()):
+            raise _refusal(callee, "no room there")
+        self._under_way += 1
+        try:
+            yield
+        except (grpc.aio.AioRpcError, MercatoError) as failed:
+            if not _is_lost(failed):
+                throttle.accepted(time.monotonic())
+            raise
+        else:
+            throttle.accepted(time.monotonic())
+        finally:
+            self._under_way -= 1
+
+
+def _refusal(callee: str, why: str) -> Overloaded:
+    _SHED.add(callee, why)
+    refusal = Overloaded()
+    refusal.retry_after = random.uniform(0.5, 2.5)  # noqa: S311  so that not all come back at once
+    return refusal
+
+
+def _is_lost(failed: grpc.aio.AioRpcError | MercatoError) -> bool:
+    """Whether the neighbour did not do what it was asked, for reasons of its own."""
+    error = failed if isinstance(failed, MercatoError) else status.error_of_call(failed)
+    return isinstance(error, Unavailable | DeadlineExceeded) and not isinstance(error, NotYetConsistent)
