@@ -212,8 +212,13 @@ class Stage:
 
     def _gateway(self, module: str, settings: Mapping[str, str]) -> Gate:
         port = free_port()
-        metrics = f"127.0.0.1:{free_port()}"
-        own = {"MERCATO_GATEWAY_ADDRESS": f"127.0.0.1:{port}", "MERCATO_METRICS_ADDRESS": metrics, **settings}
+        own = {
+            "MERCATO_GATEWAY_ADDRESS": f"127.0.0.1:{port}",
+            "MERCATO_GATEWAY_LISTENER": "-1",
+            "MERCATO_HEALTH_ADDRESS": f"127.0.0.1:{free_port()}",
+            "MERCATO_METRICS_ADDRESS": f"127.0.0.1:{free_port()}",
+            **settings,
+        }
         return self._started(module, own, "", port)
 
     def _started(self, module: str, environment: Mapping[str, str], argument: str, port: int = 0) -> Gate:

@@ -3,6 +3,7 @@
 from mercato.consumer import Consumer
 from mercato.kafka import topic
 from mercato.runtime import Process, Stack, every
+from services.product import messages
 from services.product.config import ProductConfig
 from services.product.consumers import AVAILABILITY, follow_stock
 from services.product.queries import ProductQueries
@@ -19,9 +20,12 @@ def build(config: ProductConfig, stack: Stack) -> Process:
         return ProductWork(database, service="product")
 
     catalogue = Catalogue(work)
-    queries = ProductQueries(database, config.currency)
+    queries = ProductQueries(database, config.currency, messages.product_bytes)
     return Process(
         servicers=[ProductServicer(catalogue, Imports(work), queries, stack.page_tokens, config.currency)],
         consumers=[Consumer(stack.kafka(), work, AVAILABILITY, [topic("inventory")], follow_stock(StockHints()))],
-        workers=[every(config.refresh, catalogue.refresh_documents)],
+        workers=[
+            every(config.refresh, catalogue.refresh_documents),
+            every(config.make_ready, catalogue.ready_products),
+        ],
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from mercato.api.product.v1 import product_pb2 as pb
 from mercato.errors import InvalidArgument
 from mercato.ids import uuid7
 from mercato.money import Money
+from mercato.rpc.ready import Ready, varint
 from mercato.wire import money_from_pb, money_to_pb, time_to_pb
 from services.product.domain import (
     Archived,
@@ -54,6 +56,34 @@ def product_to_pb(product: Product) -> pb.Product:
         create_time=time_to_pb(product.create_time),
         update_time=time_to_pb(product.update_time),
     )
+
+
+def ready(product: Product) -> bytes:
+    """A product as it is kept for readers: all of it but the path of its category, which lies with the category."""
+    message = product_to_pb(replace(product, shelf=None))
+    message.category_id = str(product.shelf.id) if product.shelf else ""
+    return message.SerializeToString(deterministic=True)
+
+
+def with_availability(message: bytes, availabilities: Mapping[str, Availability]) -> bytes:
+    """A ready product that says how much there is of some SKUs now."""
+    product = pb.Product.FromString(message)
+    for variant in product.variants:
+        if availability := availabilities.get(variant.sku):
+            variant.availability = _availability(availability)
+    return product.SerializeToString(deterministic=True)
+
+
+def product_bytes(product: Product) -> bytes:
+    """The whole product, serialized."""
+    return product_to_pb(product).SerializeToString(deterministic=True)
+
+
+def with_products(rest: Message, products: Iterable[bytes]) -> Ready:
+    """A reply with these ready products as its `products`, and with the rest of it."""
+    start = bytes([rest.DESCRIPTOR.fields_by_name["products"].number << 3 | 2])
+    items = chain.from_iterable((start, varint(len(each)), each) for each in products)
+    return Ready(b"".join((*items, rest.SerializeToString())))
 
 
 def _variant_to_pb(variant: Variant) -> pb.Variant:

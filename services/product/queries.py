@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -14,13 +15,14 @@ from mercato.money import Money, digits
 from mercato.postgres import Database
 from services.product import search
 from services.product.domain import Availability, Category, Node, Offer, Product, State, trees
-from services.product.store import CATEGORY, PRODUCT, READ, category_of, product_of
+from services.product.store import CATEGORY, LAYOUT, READ, Serialize, category_of, product_of
 
 # What a list or a search is narrowed to. Parameters that are null fold away when the statement is planned: it is
 # planned for its values each time (prepare=False), for a plan that fits all of them fits none. Stock is a maximum and
 # no `exists`, of which the planner would make a table of all that is in stock, for a page of twenty.
-NARROWED: LiteralString = """
-    p.state = %(state)s
+STATE: LiteralString = "p.state = %(state)s"
+NARROWED: LiteralString = f"""
+    {STATE}
     and (%(categories)s::uuid[] is null or p.category_id = any(%(categories)s))
     and (%(brand)s::text is null or p.brand = %(brand)s)
     and (%(least)s::bigint is null or p.highest >= %(least)s)
@@ -59,6 +61,14 @@ ORDERS: Mapping[str, Order] = {
     "price desc": Order("p.lowest", "bigint", descending=True),
     "createTime desc": Order("p.create_time", "timestamptz", descending=True),
 }
+
+READY_ONES: LiteralString = """
+    select p.id, p.state, r.message || coalesce(c.message, '')
+    from product p
+    left join category c on c.id = p.category_id
+    left join ready r on r.product_id = p.id and r.version = p.version and r.layout = %s
+    where p.id = any(%b)
+"""
 
 # At most this many matches are looked at for facets: a search for a letter must not cost more than one for a word.
 FACETED = 10_000
@@ -140,8 +150,17 @@ class Wanted:
 class Placed:
     """A product, and its place in a list."""
 
-    product: Product
+    id: UUID
+    message: bytes
     key: str | int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A product as bytes, and whether it is on sale."""
+
+    on_sale: bool
+    message: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +184,10 @@ class Facets:
 class ProductQueries:
     """Reads on the schema `catalog`."""
 
-    def __init__(self, database: Database, currency: str) -> None:
-        """Read from this database, of a shop with this currency."""
+    def __init__(self, database: Database, currency: str, serialize: Serialize) -> None:
+        """Read from this database, of a shop with this currency; `serialize` makes what is not ready yet."""
         self._database = database
+        self._serialize = serialize
         self._currency = currency
 
     def products(self, ids: Sequence[UUID], *, drafts: bool = False) -> dict[UUID, Product]:
@@ -175,6 +195,17 @@ class ProductQueries:
         with self._database.reading() as connection, connection.cursor(row_factory=kwargs_row(product_of)) as cursor:
             found = cursor.execute(READ, [list(ids)])
             return {product.id: product for product in found if drafts or product.state is State.ACTIVE}
+
+    def ready(self, ids: Sequence[UUID]) -> dict[UUID, Kept]:
+        """Those of the products that are there, serialized as they were written."""
+        with self._database.reading() as connection, connection.cursor(binary=True) as cursor:
+            rows = cursor.execute(READY_ONES, [LAYOUT, list(ids)]).fetchall()
+        late = self._made([id_ for id_, _, message in rows if message is None])
+        return {id_: Kept(state == State.ACTIVE, message or late[id_]) for id_, state, message in rows}
+
+    def _made(self, ids: Sequence[UUID]) -> dict[UUID, bytes]:
+        """Products of older code, which are not ready."""
+        return {id_: self._serialize(each) for id_, each in self.products(ids, drafts=True).items()} if ids else {}
 
     def product(self, product_id: UUID, *, drafts: bool = False) -> Product:
         """One product. NotFound."""
@@ -185,7 +216,9 @@ class ProductQueries:
     def list_products(self, wanted: Wanted, order: Order, after: Sequence[Any], most: int) -> list[Placed]:
         """Products in an order, after a place in it."""
         with self._database.reading() as connection:
-            return _page(connection, wanted, order, after, most)
+            rows = _page(connection, wanted, order, after, most)
+        late = self._made([id_ for id_, message, _ in rows if message is None])
+        return [Placed(id_, message or late[id_], _key(key)) for id_, message, key in rows]
 
     def meaning(self, q: str, state: State) -> Wanted | None:
         """What the words stand for among products in a state; None if nothing matches.
@@ -248,36 +281,44 @@ class ProductQueries:
         raise NotFound
 
 
-def _page(connection: Connection[Any], wanted: Wanted, order: Order, after: Sequence[Any], most: int) -> list[Placed]:
+def _page(
+    connection: Connection[Any], wanted: Wanted, order: Order, after: Sequence[Any], most: int
+) -> list[tuple[UUID, bytes | None, Any]]:
     values = _parameters(connection, wanted) | {
         "key": after[0] if after else None,
         "id": after[1] if after else None,
         "page": most,
+        "layout": LAYOUT,
     }
-    with connection.cursor(row_factory=kwargs_row(_placed)) as cursor:
-        return cursor.execute(_listing(order, matching=bool(wanted.near)), values, prepare=False).fetchall()
+    # Without anything but an order, the plan is the same for all values, and making it costs more than the list.
+    plain = wanted == Wanted(wanted.state)
+    narrowed = STATE if plain else NARROWED + MATCHING if wanted.near else NARROWED
+    with connection.cursor(binary=True) as cursor:
+        return cursor.execute(_listing(order, narrowed, goes_on=bool(after)), values, prepare=plain).fetchall()
 
 
-def _listing(order: Order, *, matching: bool) -> LiteralString:
+@cache
+def _listing(order: Order, narrowed: LiteralString, *, goes_on: bool) -> LiteralString:
     # Put together from fragments: which index serves a list is decided by its order, which no parameter can name.
     key, beyond, end = order.key, "<" if order.descending else ">", "desc" if order.descending else "asc"
-    match: LiteralString = MATCHING if matching else ""
+    after: LiteralString = f"and ({key}, p.id) {beyond} (%(key)s::{order.type}, %(id)s::uuid)" if goes_on else ""
     return f"""
         with page as materialized (
-            select p.id, {key} as key from product p
-            where {NARROWED}{match}
-              and (%(id)s::uuid is null or ({key}, p.id) {beyond} (%(key)s::{order.type}, %(id)s::uuid))
+            select p.id, p.version, p.category_id, {key} as key from product p
+            where {narrowed} {after}
             order by {key} {end}, p.id {end}
             limit %(page)s
         )
-        select {PRODUCT}, page.key
-        from page join product p using (id) left join category c on c.id = p.category_id
-        order by page.key {end}, p.id {end}
+        select page.id, r.message || coalesce(c.message, ''), page.key
+        from page
+        left join category c on c.id = page.category_id
+        left join ready r on r.product_id = page.id and r.version = page.version and r.layout = %(layout)s
+        order by page.key {end}, page.id {end}
     """
 
 
-def _placed(key: Any, **columns: Any) -> Placed:
-    return Placed(product_of(**columns), key if isinstance(key, str | int) else key.isoformat())
+def _key(key: Any) -> str | int:
+    return key if isinstance(key, str | int) else str(key.isoformat())
 
 
 def _counted(own: int, **columns: Any) -> tuple[Category, int]:

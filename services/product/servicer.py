@@ -1,18 +1,22 @@
 """ProductService: requests to use cases and queries, their answers to messages."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from grpc import ServicerContext
 
 from mercato.ahead import ahead
 from mercato.api.product.v1 import product_pb2 as pb
-from mercato.errors import InvalidArgument, PermissionDenied
+from mercato.errors import InvalidArgument, MercatoError, NotFound, PermissionDenied
 from mercato.pagination import PageTokens
 from mercato.rpc import current_call
+from mercato.rpc.call import Call
+from mercato.rpc.ready import Ready
+from mercato.rpc.set_form import Item, SetForm
 from services.product import messages
 from services.product.domain import State
-from services.product.queries import BY_NAME, BY_RANK, ORDERS, Placed, ProductQueries, Wanted
+from services.product.queries import BY_NAME, BY_RANK, ORDERS, Kept, Placed, ProductQueries, Wanted
 from services.product.usecases import Catalogue, Imports
 
 STAFF = frozenset({"support", "catalog", "warehouse", "finance", "admin"})
@@ -33,43 +37,60 @@ class ProductServicer:
         self._pages = pages
         self._currency = currency
 
-    def ListProducts(self, request: pb.ListProductsRequest, context: ServicerContext) -> pb.ListProductsResponse:
+    @property
+    def together(self) -> Mapping[str, SetForm]:
+        """What is done for many callers at once."""
+        return {"GetProduct": self.get_products, "ListProducts": self.list_products}
+
+    def ListProducts(self, request: pb.ListProductsRequest, context: ServicerContext) -> Ready:
         """Products in an order."""
         wanted = messages.narrowed(Wanted(_visible(request.state)), request, self._currency)
         page = self._pages.page(request)
         order = ORDERS.get(request.order_by, BY_NAME)
         listed = page.of(self._queries.list_products(wanted, order, page.after, page.most), _cursor)
-        return pb.ListProductsResponse(products=_products(listed.items), next_page_token=listed.next_page_token)
+        rest = pb.ListProductsResponse(next_page_token=listed.next_page_token)
+        return messages.with_products(rest, (each.message for each in listed.items))
 
-    def SearchProducts(self, request: pb.SearchProductsRequest, context: ServicerContext) -> pb.SearchProductsResponse:
+    def list_products(self, items: Sequence[Item]) -> Sequence[Ready | Exception]:
+        """The same for many. Whoever asks for the same list gets the same one, read once."""
+        answers: dict[tuple[bytes, bool], Ready | Exception] = {}
+        for item in items:
+            key = _same_list(item)
+            if key not in answers:
+                answers[key] = item.run(_outcome, self.ListProducts, item.request, None)
+        return [answers[_same_list(item)] for item in items]
+
+    def SearchProducts(self, request: pb.SearchProductsRequest, context: ServicerContext) -> Ready:
         """Products by words, and how all that match spread."""
         state = _visible(request.state)
         page = self._pages.page(request)
         if not (meant := self._queries.meaning(request.q, state)):
-            return pb.SearchProductsResponse(facets=pb.Facets())
+            return messages.with_products(pb.SearchProductsResponse(facets=pb.Facets()), ())
         wanted = messages.narrowed(meant, request, self._currency)
         order = ORDERS.get(request.order_by, BY_RANK)
         found = page.of(self._queries.list_products(wanted, order, page.after, page.most), _cursor)
-        return pb.SearchProductsResponse(
-            products=_products(found.items),
-            next_page_token=found.next_page_token,
-            facets=messages.facets_to_pb(self._queries.facets(wanted)),
-        )
+        facets = messages.facets_to_pb(self._queries.facets(wanted))
+        rest = pb.SearchProductsResponse(next_page_token=found.next_page_token, facets=facets)
+        return messages.with_products(rest, (each.message for each in found.items))
 
-    def BatchGetProducts(
-        self, request: pb.BatchGetProductsRequest, context: ServicerContext
-    ) -> pb.BatchGetProductsResponse:
+    def BatchGetProducts(self, request: pb.BatchGetProductsRequest, context: ServicerContext) -> Ready:
         """Many products."""
-        ids = [UUID(each) for each in request.ids]
-        found = self._queries.products(ids, drafts=_is_staff())
-        return pb.BatchGetProductsResponse(
-            products=[messages.product_to_pb(found[each]) for each in ids if each in found],
-            missing=[str(each) for each in dict.fromkeys(ids) if each not in found],
-        )
+        staff, ids = _is_staff(), [UUID(each) for each in request.ids]
+        seen = {id_: each.message for id_, each in self._queries.ready(ids).items() if staff or each.on_sale}
+        missing = [str(each) for each in dict.fromkeys(ids) if each not in seen]
+        rest = pb.BatchGetProductsResponse(missing=missing)
+        return messages.with_products(rest, (seen[each] for each in ids if each in seen))
 
-    def GetProduct(self, request: pb.GetProductRequest, context: ServicerContext) -> pb.Product:
+    def GetProduct(self, request: pb.GetProductRequest, context: ServicerContext) -> Ready:
         """One product."""
-        return messages.product_to_pb(self._queries.product(UUID(request.id), drafts=_is_staff()))
+        product_id = UUID(request.id)
+        return _shown(self._queries.ready([product_id]).get(product_id), _is_staff())
+
+    def get_products(self, items: Sequence[Item]) -> Sequence[Ready | Exception]:
+        """The same for many, by one statement."""
+        ids = [UUID(item.request.id) for item in items]
+        found = self._queries.ready(list(dict.fromkeys(ids)))
+        return [_outcome(_shown, found.get(id_), _is_staff(item.call)) for id_, item in zip(ids, items, strict=True)]
 
     def CreateProduct(self, request: pb.CreateProductRequest, context: ServicerContext) -> pb.Product:
         """Make a product."""
@@ -131,8 +152,26 @@ class ProductServicer:
         return messages.product_to_pb(self._queries.product(product_id, drafts=True))
 
 
-def _is_staff() -> bool:
-    return bool(current_call().principal.roles & STAFF)
+def _is_staff(call: Call | None = None) -> bool:
+    return bool((call or current_call()).principal.roles & STAFF)
+
+
+def _shown(found: Kept | None, staff: bool) -> Ready:
+    """A product to somebody who may see it. NotFound."""
+    if found and (staff or found.on_sale):
+        return Ready(found.message)
+    raise NotFound
+
+
+def _same_list(item: Item) -> tuple[bytes, bool]:
+    return item.request.SerializeToString(deterministic=True), _is_staff(item.call)
+
+
+def _outcome(act: Callable[..., Ready], *args: Any) -> Ready | Exception:
+    try:
+        return act(*args)
+    except MercatoError as refusal:
+        return refusal
 
 
 def _visible(asked: int) -> State:
@@ -143,11 +182,7 @@ def _visible(asked: int) -> State:
 
 
 def _cursor(last: Placed) -> tuple[str | int, str]:
-    return last.key, str(last.product.id)
-
-
-def _products(placed: Sequence[Placed]) -> list[pb.Product]:
-    return [messages.product_to_pb(each.product) for each in placed]
+    return last.key, str(last.id)
 
 
 def _id(field: str, text: str) -> UUID:

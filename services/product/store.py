@@ -1,6 +1,9 @@
 """The tables of the catalogue: every write, and the reads that writes decide by. All of it takes many at once."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from base64 import b64encode
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -33,6 +36,13 @@ def _too_deep() -> MercatoError:
     return InvalidArgument.of("category.parentId", f"would be deeper than {DEEPEST} levels", "TOO_DEEP")
 
 
+LAYOUT = 1
+"""How ready products are made: raised with whatever changes the bytes of a product that is the same."""
+
+Serialize = Callable[[Product], bytes]
+Amend = Callable[[bytes, Mapping[str, Availability]], bytes]
+"""A ready product with other availabilities of some SKUs."""
+
 CONSTRAINTS = {"variant_sku": SkuTaken, "category_name": CategoryNameTaken, "category_depth": _too_deep}
 
 PRODUCT: LiteralString = """
@@ -62,18 +72,56 @@ TAKE_TURNS: LiteralString = "select pg_advisory_xact_lock('product'::regclass::o
 
 # Rows travel as one JSON text: made and read by C on both sides, a fifth of what arrays of values cost.
 WRITE: LiteralString = """
-    insert into product as p (id, title, description, brand, category_id, attributes, state, lowest, highest, document,
-                              version, events)
-    select n.id, n.title, n.description, n.brand, n.category_id, n.attributes, n.state, n.lowest, n.highest,
-           document(n.title, n.brand, n.category, n.details, n.description), n.version, n.events
-    from json_to_recordset(%s::json)
-        as n (id uuid, title text, description text, brand text, category_id uuid, category text, attributes jsonb,
-              state text, lowest bigint, highest bigint, details text, version bigint, events bigint)
-    on conflict (id) do update
-    set title = excluded.title, description = excluded.description, brand = excluded.brand,
-        category_id = excluded.category_id, attributes = excluded.attributes, state = excluded.state,
-        lowest = excluded.lowest, highest = excluded.highest, document = excluded.document,
-        version = excluded.version, events = excluded.events, update_time = now()
+    with given as materialized (
+        select * from json_to_recordset(%s::json)
+            as n (id uuid, title text, description text, brand text, category_id uuid, category text, attributes jsonb,
+                  state text, lowest bigint, highest bigint, details text, version bigint, events bigint, message text)
+    ),
+    written as (
+        insert into product as p (id, title, description, brand, category_id, attributes, state, lowest, highest,
+                                  document, version, events)
+        select n.id, n.title, n.description, n.brand, n.category_id, n.attributes, n.state, n.lowest, n.highest,
+               document(n.title, n.brand, n.category, n.details, n.description), n.version, n.events
+        from given n
+        on conflict (id) do update
+        set title = excluded.title, description = excluded.description, brand = excluded.brand,
+            category_id = excluded.category_id, attributes = excluded.attributes, state = excluded.state,
+            lowest = excluded.lowest, highest = excluded.highest, document = excluded.document,
+            version = excluded.version, events = excluded.events, update_time = now()
+    )
+    insert into ready (product_id, message, version, layout)
+    select n.id, decode(n.message, 'base64'), n.version, %s from given n
+    on conflict (product_id) do update
+    set message = excluded.message, version = excluded.version, layout = excluded.layout
+"""
+
+# What is written as ready bytes holds what there is of a SKU, as events tell it. Whoever writes products keeps those
+# events out until the end, and the other way round; before any row is locked, or the two would wait for each other.
+KEEP_LEVELS: LiteralString = "select now(), pg_advisory_xact_lock_shared('level'::regclass::oid::bigint)"
+UNITS: LiteralString = "select sku, max(available) from level where sku = any(%b::text[]) group by sku"
+
+# Products whose ready bytes are missing, or are by code that saw products in another way.
+STALE: LiteralString = """
+    select p.id from product p left join ready r on r.product_id = p.id
+    where r.version is distinct from p.version or r.layout is distinct from %s
+    order by p.id limit %s
+"""
+REDO: LiteralString = """
+    insert into ready (product_id, message, version, layout)
+    select n.*, %s from unnest(%b::uuid[], %b::bytea[], %b::bigint[]) as n
+    on conflict (product_id) do update
+    set message = excluded.message, version = excluded.version, layout = excluded.layout
+"""
+
+# Products with one of the SKUs. Whoever follows levels does so alone, and nobody writes products meanwhile.
+READY_OF: LiteralString = """
+    select product_id, message from ready
+    where product_id in (select product_id from variant where sku = any(%b::text[])) and layout = %s
+    order by product_id
+"""
+RENEW: LiteralString = """
+    update ready r set message = n.message
+    from unnest(%b::uuid[], %b::bytea[]) as n (product_id, message) where r.product_id = n.product_id
 """
 
 DROP_VARIANTS: LiteralString = """
@@ -197,9 +245,11 @@ class Products:
     def __init__(self, connection: Connection[Any]) -> None:
         """Work on the connection of an open transaction."""
         self._connection = connection
+        self._now: datetime | None = None
 
     def lock(self, product_id: UUID) -> Product:
         """A product that nobody else changes until this transaction ends. NotFound."""
+        self._begin()
         self._connection.execute(LOCK, [[product_id]])
         for product in self._read([product_id]):
             return product
@@ -208,21 +258,69 @@ class Products:
     def lock_of(self, skus: Sequence[str]) -> list[Product]:
         """The products that have one of the SKUs, locked; nobody else imports until this transaction ends."""
         self._connection.execute(TAKE_TURNS)
+        self._begin()
         with self._connection.cursor(row_factory=scalar_row) as cursor:
             ids = cursor.execute(LOCK_OF, [list(skus)]).fetchall()
         return self._read(ids) if ids else []
 
-    def write(self, products: Sequence[Product]) -> None:
-        """Write products as they shall be, new or not. SkuTaken."""
+    def as_read(self, products: Sequence[Product]) -> list[Product]:
+        """Products that are about to be written, as they will be read: when that was, and what there is of them."""
+        now = self._begin()
+        skus = [variant.sku for product in products for variant in product.variants]
+        units = dict(self._connection.execute(UNITS, [skus]).fetchall()) if skus else {}
+        return [
+            replace(
+                product,
+                variants=tuple(
+                    replace(variant, availability=Availability.of(units.get(variant.sku)))
+                    for variant in product.variants
+                ),
+                create_time=product.create_time or now,
+                update_time=now,
+            )
+            for product in products
+        ]
+
+    def write(self, products: Sequence[Product], ready: Serialize) -> None:
+        """Write products as they shall be, new or not, and ready to be read. SkuTaken."""
         if not products:
             return
         variants = [_variant_row(product, place) for product in products for place in range(len(product.variants))]
-        self._connection.execute(WRITE, [_json([_product_row(product) for product in products])])
+        rows = [_product_row(product) | {"message": b64encode(ready(product)).decode()} for product in products]
+        self._connection.execute(WRITE, [_json(rows), LAYOUT])
         if old := [product.id for product in products if product.version > 1]:
             kept = [variant.id for product in products for variant in product.variants]
             self._connection.execute(DROP_VARIANTS, [old, kept])
         self._connection.execute(WRITE_VARIANTS, [_json(variants)])
         _learn(self._connection, (text for product in products for text in _spelled(product)))
+
+    def redo(self, most: int, ready: Serialize) -> int:
+        """Make ready what is not, of as many products; how many there were."""
+        self._begin()
+        with self._connection.cursor(row_factory=scalar_row) as cursor:
+            ids = cursor.execute(STALE, [LAYOUT, most]).fetchall()
+        if ids:
+            self._connection.execute(LOCK, [ids])
+            found = self._read(ids)
+            columns = [[each.id for each in found], list(map(ready, found)), [each.version for each in found]]
+            self._connection.execute(REDO, [LAYOUT, *columns])
+        return len(ids)
+
+    def renew(self, availabilities: Mapping[str, Availability], change: Amend) -> None:
+        """Let ready products say what there is of some SKUs now."""
+        if availabilities:
+            found = self._connection.execute(READY_OF, [list(availabilities), LAYOUT]).fetchall()
+            self._connection.execute(
+                RENEW, [[id_ for id_, _ in found], [change(message, availabilities) for _, message in found]]
+            )
+
+    def _begin(self) -> datetime:
+        """The time of this transaction; levels stay as they are until it ends."""
+        if self._now is None:
+            row = self._connection.execute(KEEP_LEVELS).fetchone()
+            assert row
+            self._now = row[0]
+        return self._now
 
     def _read(self, ids: Sequence[UUID]) -> list[Product]:
         with self._connection.cursor(row_factory=kwargs_row(product_of)) as cursor:

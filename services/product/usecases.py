@@ -9,11 +9,12 @@ from mercato.etag import check_etag, require_etag
 from mercato.ids import uuid7
 from mercato.rpc import Key
 from services.product import messages
-from services.product.domain import Category, Level, Product, Shelf, SkuTaken, Told, keep_ids, tell
+from services.product.domain import Availability, Category, Level, Product, Shelf, SkuTaken, Told, keep_ids, tell
 from services.product.rows import BadRow, Batch, Report, Row
 from services.product.store import ProductWork
 
 REFRESHED_AT_ONCE = 20
+READY_AT_ONCE = 200
 LOOKS = 3
 
 
@@ -86,6 +87,12 @@ class Catalogue:
             done: int = work.categories.refresh(REFRESHED_AT_ONCE)
         return done == REFRESHED_AT_ONCE
 
+    def ready_products(self) -> bool:
+        """Make ready for readers what is not: products of older code. True if there may be more to do."""
+        with self._work() as work:
+            done: int = work.products.redo(READY_AT_ONCE, messages.ready)
+        return done == READY_AT_ONCE
+
 
 class Imports:
     """What brings many products at once."""
@@ -124,9 +131,10 @@ class Imports:
             batch = Batch(work.products.lock_of([row.sku for row in rows]))
             for row in rows:
                 batch.take(row, shelves.get(row.path))
+            changed = work.products.as_read(batch.changed)
             # The database works on what was sent while we make what comes next: a quarter of the time.
             with work.connection.pipeline():
-                work.products.write(batch.changed)
+                work.products.write(changed, messages.ready)
                 _publish(work, batch.told)
         return batch.report, shelves
 
@@ -136,9 +144,10 @@ class StockHints:
 
     def follow(self, work: ProductWork, levels: Iterable[Level]) -> None:
         """Note what inventory told; of what is older than what is known, nothing."""
-        for change in work.levels.follow(levels):
-            if change.shows:
-                work.publish(messages.availability_event(change), change.sku, change.sequence)
+        changes = [change for change in work.levels.follow(levels) if change.shows]
+        work.products.renew({each.sku: Availability.of(each.after) for each in changes}, messages.with_availability)
+        for change in changes:
+            work.publish(messages.availability_event(change), change.sku, change.sequence)
 
 
 def _shelved(work: ProductWork, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,7 +162,7 @@ def _shelved(work: ProductWork, values: Mapping[str, Any]) -> dict[str, Any]:
 def _save(work: ProductWork, before: Product | None, after: Product) -> None:
     counted, told = tell(before, after)
     if told:
-        work.products.write([counted])
+        work.products.write(work.products.as_read([counted]), messages.ready)
         _publish(work, told)
 
 

@@ -19,9 +19,10 @@ from mercato.rpc import Principal
 from mercato.testing import Served, a_customer, a_guest, serve, staff
 from mercato.wire import money_to_pb
 from services.product.domain import Level
+from services.product.messages import product_bytes
 from services.product.queries import ProductQueries
 from services.product.servicer import ProductServicer
-from services.product.store import ProductWork
+from services.product.store import LAYOUT, ProductWork
 from services.product.usecases import Catalogue, Imports, StockHints
 
 NUMBERS = count()
@@ -141,9 +142,27 @@ def opened(database: Database) -> Iterator[Shop]:
     def work() -> ProductWork:
         return ProductWork(database, service="product")
 
-    catalogue, queries = Catalogue(work), ProductQueries(database, "USD")
+    catalogue, queries = Catalogue(work), ProductQueries(database, "USD", product_bytes)
     with serve(ProductServicer(catalogue, Imports(work), queries, PageTokens("secret"), "USD")) as served:
         yield Shop(served, database, catalogue)
+    assert unready(database) == []
+
+
+def unready(database: Database) -> list[str]:
+    """Products whose ready bytes are missing, or do not say what the columns say."""
+    statement = """
+        select p.id, r.message || coalesce(c.message, '')
+        from product p left join category c on c.id = p.category_id
+        left join ready r on r.product_id = p.id and r.version = p.version and r.layout = %s
+    """
+    with database.reading() as connection:
+        messages = dict(connection.execute(statement, [LAYOUT]).fetchall())
+    products = ProductQueries(database, "USD", product_bytes).products(list(messages), drafts=True)
+    return [str(id_) for id_, each in products.items() if _read(messages[id_]) != _read(product_bytes(each))]
+
+
+def _read(message: bytes | None) -> pb.Product | None:
+    return None if message is None else pb.Product.FromString(message)
 
 
 def an_id() -> str:
