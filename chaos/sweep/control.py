@@ -46,11 +46,11 @@ class Controls:
     """Everything that listens in a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def processes(self, name: str = "") -> Iterator[Process]:
         """The processes of a service, or all of them."""
-        for path in sorted(self._folder.iterdir()):
+        for path in sorted(self.folder.iterdir()):
             service, _, pid = path.name.rpartition("-")
             if not name or service == name:
                 yield Process(service, int(pid), path)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from chaos.sweep.control import Controls
 from mercato.local.mesh import Mesh
 from tests.e2e.town import Shop
 
@@ -14,9 +15,16 @@ ENVIRONMENT = {"MERCATO_PORT": "0", "MERCATO_COPIES": "order=2"}
 
 
 @pytest.fixture(scope="session")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+def controls(tmp_path_factory: pytest.TempPathFactory) -> Controls:
+    """The failpoints of all processes."""
+    return Controls(tmp_path_factory.mktemp("controls"))
+
+
+@pytest.fixture(scope="session")
+def mesh(tmp_path_factory: pytest.TempPathFactory, controls: Controls) -> Iterator[Mesh]:
     """Every process of the mesh, on free ports."""
-    with Mesh(tmp_path_factory.mktemp("mesh"), environment=ENVIRONMENT, follow=True) as mesh:
+    told = {**ENVIRONMENT, "MERCATO_FAILPOINT_FOLDER": str(controls.folder)}
+    with Mesh(tmp_path_factory.mktemp("mesh"), environment=told, follow=True) as mesh:
         yield mesh
 
 
