@@ -35,6 +35,7 @@ class Tally:
     """How often each rpc was asked for, and what came of it that should not have."""
 
     asked: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
     def hold(self, rpc: str, by: str, answers: Answers, may: Callable[[str], Verdict]) -> None:
@@ -43,6 +44,7 @@ class Tally:
         for target, answer in answers.items():
             wanted = may(target)
             found = REFUSALS.get(answer.status, Verdict.PASSED)
+            self.refused[by] += found is Verdict.FORBIDDEN
             if found is not (Verdict.PASSED if wanted is Verdict.HIDDEN else wanted):
                 self.wrong.append(f"{rpc} by {by}, {target}: {answer.status} {answer.reason}, not {wanted.name}")
         if ANOTHERS in answers and may(ANOTHERS) is Verdict.HIDDEN:
@@ -145,6 +147,16 @@ def test_the_gateway_lets_in_whom_the_table_names(at_the_door: Tally) -> None:
 
 def test_services_let_in_whom_the_table_names(behind_it: Tally) -> None:
     assert not behind_it.wrong, behind_it.told
+
+
+def test_every_refusal_of_a_service_is_written_down_with_whom_it_met(
+    mesh: Mesh, people: People, behind_it: Tally
+) -> None:
+    logs = (line for path in mesh.home.logs.glob("*.log*") for line in path.read_bytes().splitlines())
+    refusals = [line for line in logs if b'"code":"PERMISSION_DENIED"' in line and b'"caller":"gateway"' in line]
+    for somebody in people.all[1:]:
+        subject = f'"subject":"{somebody.principal.subject}"'.encode()
+        assert sum(subject in line for line in refusals) >= behind_it.refused[somebody.role] > 0
 
 
 def test_processes_call_what_the_table_names_and_nothing_else(between_processes: Tally) -> None:

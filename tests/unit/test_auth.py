@@ -3,12 +3,14 @@
 import json
 import math
 import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mercato.auth import Signer, UnfitKey, Verifier, create_keys
@@ -113,6 +115,30 @@ def signed_by_a_stranger(keys: Path) -> str:
     return jwt.encode(claims, stranger, algorithm="EdDSA", headers={"typ": "at+jwt", "kid": kid(keys)})
 
 
+def brought_along(keys: Path) -> str:
+    """A key of the attacker's own, in the token itself and at an address, under an id that claims to be known."""
+    claims, stranger = jwt.decode(forge(keys), options={"verify_signature": False}), Ed25519PrivateKey.generate()
+    jwk = jwt.algorithms.OKPAlgorithm.to_jwk(stranger.public_key(), as_dict=True)
+    where = "https://keys.example/jwks.json"
+    header = {"typ": "at+jwt", "kid": kid(keys), "jwk": jwk, "jku": where, "x5u": where}
+    return jwt.encode(claims, stranger, algorithm="EdDSA", headers=header)
+
+
+def signed_otherwise(keys: Path) -> str:
+    """Another algorithm than the only one."""
+    claims = jwt.decode(forge(keys), options={"verify_signature": False})
+    key = ec.generate_private_key(ec.SECP256R1())
+    return jwt.encode(claims, key, algorithm="ES256", headers={"typ": "at+jwt", "kid": kid(keys)})
+
+
+def said_anew(keys: Path) -> str:
+    """The claims written down again, with another role, under the old signature."""
+    header, payload, signature = forge(keys).split(".")
+    claims = json.loads(urlsafe_b64decode(payload + "=="))
+    other = urlsafe_b64encode(json.dumps({**claims, "roles": ["admin"]}).encode()).decode().rstrip("=")
+    return f"{header}.{other}.{signature}"
+
+
 def kid(keys: Path) -> str:
     """The id of the gateway's key."""
     found: str = json.loads((keys / "gateway.jwks.json").read_text())["keys"][0]["kid"]
@@ -132,6 +158,9 @@ def flipped(keys: Path) -> str:
         unsigned,
         signed_with_the_public_key,
         signed_by_a_stranger,
+        brought_along,
+        signed_otherwise,
+        said_anew,
         flipped,
         lambda keys: forge(keys) + ".",
         lambda keys: forge(keys).rsplit(".", 1)[0],
@@ -145,6 +174,18 @@ def test_an_attack_is_refused(keys: Path, attack: Callable[[Path], str]) -> None
     verifier = Verifier(keys, "order")
     with pytest.raises(Unauthenticated):
         verifier.verify(attack(keys))
+
+
+def test_a_flood_of_unknown_keys_has_nothing_read_again(keys: Path) -> None:
+    verifier = Verifier(keys, "order")
+    verifier.verify(forge(keys))
+    verifier._trust._look_at = math.inf  # until the next look, which comes once a second whatever is asked
+    create_keys(keys, ["delivery"])
+    for number in range(100):
+        with pytest.raises(Unauthenticated):
+            verifier.verify(forge(keys, headers={"kid": f"delivery-{number:012}"}))
+    with pytest.raises(Unauthenticated):
+        verifier.verify(Signer.load(keys, "delivery").token("order"))
 
 
 def test_a_service_cannot_sign_as_another(keys: Path) -> None:
