@@ -151,7 +151,7 @@ class Settings:
     grpc_address: str = var(default="127.0.0.1:0")
     health_address: str = var(default="127.0.0.1:0")
     metrics_address: str = var(default="")
-    threads: int = var(default=16, converter=int)
+    threads: int = var(default=32, converter=int)
     maximum_calls: int = var(default=64, converter=int)
     together: bool = var(default="on", converter=boolean)
     """Whether calls that may travel together do; else each goes alone."""

@@ -4,6 +4,7 @@ A key is claimed by inserting its row. Who comes second waits for the first one'
 finds what it made; if it rolls back, the key is free again, for a refused request does not use its key up.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, LiteralString
 
 from psycopg import Connection
@@ -14,19 +15,23 @@ from mercato.rpc.call import Key, current_call
 
 __all__ = ["Idempotency", "Key"]
 
-# One message to the server. The lock timeout is put back by what depends on the row's being written or not.
+# One message to the server. The lock timeout is put back by what depends on the rows' being written or not.
 CLAIM: LiteralString = """
     with patience as materialized (
         select current_setting('lock_timeout') as before, set_config('lock_timeout', %s, true) as now),
     claimed as (
-        insert into idempotency (principal, rpc, key, fingerprint)
-        select %s, %s, %s, %s from patience where now is not null on conflict do nothing returning 1),
+        insert into idempotency (principal, rpc, key, fingerprint, resource_id)
+        select new.* from patience, unnest(%b::text[], %b::text[], %b::text[], %b::bytea[], %b::text[]) as new
+        where now is not null on conflict do nothing returning 1),
     counted as materialized (select count(*) as n from claimed)
     select n, set_config('lock_timeout', case when n >= 0 then before end, true) from counted, patience"""
 FIND: LiteralString = """
     select fingerprint, resource_id from idempotency where principal = %s and rpc = %s and key = %s"""
 MADE: LiteralString = """
     update idempotency set resource_id = %s where principal = %s and rpc = %s and key = %s"""
+RELEASE: LiteralString = """
+    delete from idempotency using unnest(%s::text[], %s::text[], %s::text[]) as refused (principal, rpc, key)
+    where (idempotency.principal, idempotency.rpc, idempotency.key) = (refused.principal, refused.rpc, refused.key)"""
 # How long the second of two equal requests waits for the first one's transaction.
 PATIENCE = "1s"
 
@@ -37,23 +42,33 @@ class Idempotency:
     def __init__(self, connection: Connection[Any]) -> None:
         self._connection = connection
 
-    def find(self, key: Key | None) -> str | None:
-        """Claim the key: None the first time, else the id of what it made.
+    def find(self, key: Key | None, making: str = "") -> str | None:
+        """Claim the key: None the first time, else the id of what it made. Whoever knows what it makes says it here.
 
         IdempotencyKeyReused if that was another request, IdempotencyKeyInUse if it is under way for more than a second.
         """
         if key is None:
             return None
+        return None if self.claim({key: making}) else self.peek(key)
+
+    def claim(self, making: Mapping[Key, str]) -> bool:
+        """Claim keys for what each makes. False if one of them was used before. IdempotencyKeyInUse, as above."""
+        if not making:
+            return True
+        rows = [
+            (key.principal, key.rpc, key.key, key.fingerprint, made) for key, made in sorted(making.items(), key=str)
+        ]
         try:
-            claimed = self._claim(key)
+            row = self._connection.execute(CLAIM, [PATIENCE, *map(list, zip(*rows, strict=True))]).fetchone()
         except LockNotAvailable:
             raise IdempotencyKeyInUse from None
-        return None if claimed else self.peek(key)
+        return bool(row and row[0] == len(rows))
 
-    def _claim(self, key: Key) -> bool:
-        values = [PATIENCE, key.principal, key.rpc, key.key, key.fingerprint]
-        row = self._connection.execute(CLAIM, values).fetchone()
-        return bool(row and row[0])
+    def release(self, keys: Sequence[Key]) -> None:
+        """Give back claimed keys of what was refused, while others of the transaction keep theirs."""
+        if keys:
+            columns = zip(*((key.principal, key.rpc, key.key) for key in keys), strict=True)
+            self._connection.execute(RELEASE, [list(column) for column in columns])
 
     def peek(self, key: Key | None) -> str | None:
         """The id of what the key made, without claiming it: None if it made nothing yet. IdempotencyKeyReused."""

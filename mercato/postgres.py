@@ -1,6 +1,5 @@
 """PostgreSQL: the pool of a service's schema, and the unit of work: a transaction and the events that leave with it."""
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,10 +24,9 @@ from mercato.topic import topic
 __all__ = ["Database", "LostRace", "Session", "Work", "retried"]
 
 T = TypeVar("T")
-# A statement that nobody's deadline ends is ended by this (milliseconds).
-LONGEST_STATEMENT = 5_000
-# Deadlines are rounded up to these steps, so that a connection is rarely told of a new one.
-STEP = 250
+# How long statements may last (milliseconds). Deadlines are rounded up to the next of these, so that a connection is
+# rarely told of a new one; the last one ends what nobody's deadline does.
+LIMITS = (250, 500, 1_000, 2_500, 5_000)
 # How long a caller waits for a connection before it hears that there is too much to do.
 PATIENCE = 1.0
 # A connection that lay idle for longer is looked at before it is handed out: a restarted server left it dead.
@@ -51,24 +49,27 @@ class Session(Connection[TupleRow]):
     rested = 0.0
 
     def limit_statements(self, seconds: float | None) -> None:
-        """Let no statement outlive the caller's deadline by more than a step."""
+        """Let no statement outlive the caller's deadline for long."""
         limit = _limit(seconds)
         if limit != self.limit:
             self.execute("select set_config('statement_timeout', %s, false)", [str(limit)])
             self.limit = limit
 
-    def begin(self, seconds: float | None) -> None:
-        """Begin a transaction whose statements do not outlive the deadline either, in one message to the server."""
-        limit = _limit(seconds)
-        self.execute(
-            b"begin" if limit == self.limit else b"begin; set local statement_timeout = %d" % limit, prepare=False
-        )
+    def begin(self, seconds: float | None) -> int:
+        """Begin a transaction whose statements do not outlive the deadline either, in one message to the server.
+
+        The limit is answered. It lasts beyond the transaction if that is committed.
+        """
+        limit, known = _limit(seconds), self.limit
+        self.limit = 0
+        self.execute(b"begin" if limit == known else b"begin; set statement_timeout = %d" % limit, prepare=False)
+        return limit
 
 
 def _limit(seconds: float | None) -> int:
     if seconds is None:
-        return LONGEST_STATEMENT
-    return min(max(1, math.ceil(seconds * 1000 / STEP)) * STEP, LONGEST_STATEMENT)
+        return LIMITS[-1]
+    return next((limit for limit in LIMITS if seconds * 1000 <= limit), LIMITS[-1])
 
 
 class Bell:
@@ -130,7 +131,7 @@ class Database:
             remaining = _remaining()
             connection = self._take(remaining)
             try:
-                connection.begin(remaining)
+                limit = connection.begin(remaining)
                 try:
                     yield connection
                     if wrote := watched() and _wrote(connection):
@@ -140,6 +141,7 @@ class Database:
                         connection.rollback()
                     raise
                 connection.commit()
+                connection.limit = limit
                 if wrote:
                     failpoint("after_commit")
             finally:

@@ -131,15 +131,19 @@ class Loop(threading.Thread):
                 with log.bound(worker=self._worker.name):
                     worked = self._worker.run_once(self._clock.now())
                 failures, pause = 0, 0.0 if worked else self._idle
-                if worked and self._gather:
-                    self._stopping.wait(max(0.0, self._asked + self._gather - time.monotonic()))
             except Exception as problem:  # noqa: BLE001  a loop outlives whatever its worker meets
                 failures += 1
                 pause = self._failed(problem, failures)
-            if pause and not self._stopping.is_set():
-                self._wake.wait(pause)
-                self._wake.clear()
+            self._rest(pause)
         self._close()
+
+    def _rest(self, pause: float) -> None:
+        """Until the pause is over or somebody wakes the worker, and then for as long as it gathers."""
+        if pause and not self._stopping.is_set():
+            self._wake.wait(pause)
+        if self._gather:
+            self._stopping.wait(max(0.0, self._asked + self._gather - time.monotonic()))
+        self._wake.clear()
 
     def _close(self) -> None:
         if isinstance(self._worker, Closable):

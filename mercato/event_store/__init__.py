@@ -10,6 +10,7 @@ again. An event's id is unique in the store, so that the same append twice is on
         store.read(stream_id)                        # forward, all of it or so many
         store.read_backward(stream_id, limit=1)      # the newest first
         in_chunks(store, stream_id, size=500)        # a long one, some at a time
+        store.append_all([Append(…), …])             # many streams by one statement, for who commits in groups
 
 **Following all streams.** `read_all(after, limit)` gives events in the order of their commits, below what is still
 being written: nothing is skipped when transactions commit out of the order of their numbers (see
@@ -34,6 +35,7 @@ from mercato.event_store.codec import DataclassCodec, fingerprint
 from mercato.event_store.event import (
     ANY,
     NEW,
+    Append,
     Checkpoint,
     EpochChanged,
     EventStore,
@@ -61,6 +63,7 @@ from mercato.event_store.upcasting import Upcasters
 __all__ = [
     "ANY",
     "NEW",
+    "Append",
     "ByReplayTime",
     "Checkpoint",
     "DataclassCodec",

@@ -36,6 +36,15 @@ class NewEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Append:
+    """New events of one stream, to follow an exact version."""
+
+    stream_id: UUID
+    events: Sequence[NewEvent]
+    expected: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredEvent:
     """An event of a stream."""
 

@@ -23,6 +23,7 @@ from psycopg.rows import class_row
 
 from mercato.event_store.event import (
     ANY,
+    Append,
     Checkpoint,
     EpochChanged,
     LoggedEvent,
@@ -56,6 +57,30 @@ APPEND: LiteralString = """
         where n > 1 and exists (select from first) order by n
         returning version)
     select max(version) from (select version from first union all select version from rest) as written
+"""
+# The same for many streams at once. What is expected is exact, and the ids are new.
+APPEND_ALL: LiteralString = """
+    with new as (
+        select * from unnest(%b::uuid[], %b::bigint[], %b::bigint[], %b::uuid[], %b::text[], %b::int[], %b::bytea[])
+            as event (stream_id, expected, version, id, type, schema, payload)),
+    ready as (
+        select new.*, greatest(pg_current_xact_id(),
+            case when tail.xid < pg_snapshot_xmax(pg_current_snapshot()) then tail.xid end) as xid
+        from new left join lateral (
+            select e.version, e.xid from {table} e where e.stream_id = new.stream_id order by e.version desc limit 1
+        ) tail on true
+        where coalesce(tail.version, 0) = new.expected),
+    first as (
+        insert into {table} (stream_id, version, event_id, type, schema, payload, xid)
+        select stream_id, version, id, type, schema, payload, xid from ready where version = expected + 1
+        order by stream_id
+        on conflict do nothing returning stream_id),
+    rest as (
+        insert into {table} (stream_id, version, event_id, type, schema, payload, xid)
+        select stream_id, version, id, type, schema, payload, xid from ready join first using (stream_id)
+        where version > expected + 1 order by stream_id, version
+        on conflict do nothing)
+    select stream_id from first
 """
 EVENT: LiteralString = "select stream_id, version, event_id as id, type, schema, payload, time from {table} "
 READ: LiteralString = EVENT + "where stream_id = %s and version > %s order by version limit %s"
@@ -115,6 +140,23 @@ class PostgresEventStore:
             # Who expects nothing lost to one who has committed since: there is a new end to append after.
             if expected != ANY or self._one(KNOWN_ANYWHERE, [values["ids"]])[0]:
                 raise WrongExpectedVersion(stream_id, expected)
+
+    def append_all(self, appends: Sequence[Append]) -> None:
+        """Append new events to many streams by one statement, each at an exact version.
+
+        WrongExpectedVersion names one that has gone on: nothing was appended to it, but to the others.
+        """
+        rows = [
+            (each.stream_id, each.expected, each.expected + n, event.id, event.type, event.schema, event.payload)
+            for each in appends
+            for n, event in enumerate(each.events, start=1)
+        ]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        appended = [stream_id for (stream_id,) in self._connection.execute(self._sql(APPEND_ALL), columns)]
+        for each in appends:
+            if each.stream_id not in appended:
+                raise WrongExpectedVersion(each.stream_id, each.expected)
+            appended.remove(each.stream_id)
 
     def _appended_before(self, stream_id: UUID, events: Sequence[NewEvent]) -> int | None:
         count, version = self._one(KNOWN, [stream_id, [each.id for each in events]])

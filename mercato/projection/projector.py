@@ -40,7 +40,7 @@ class Projector:
     """Keeps one projection up to date."""
 
     idle = 0.25  # what this process writes wakes it
-    gather = 0.05
+    gather = 0.25  # readers who must miss nothing add what is not here yet
 
     def __init__(self, database: Database, projection: Projection, events: str = "events", batch: int = BATCH) -> None:
         self.name = projection.name

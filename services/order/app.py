@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Event
-from uuid import UUID
 
 from mercato.api.delivery.v1.delivery_pb2_grpc import DeliveryServiceStub
 from mercato.api.inventory.v1.inventory_pb2_grpc import InventoryServiceStub
@@ -25,7 +24,7 @@ from services.order.holding import Caps
 from services.order.neighbours import Deliveries, Inventory, Payments, Products, Users
 from services.order.people.queue import OrderQueue
 from services.order.people.store import WaitingQueries
-from services.order.personal import Personal
+from services.order.placing import Placing
 from services.order.process import Pace, ProcessManager
 from services.order.projections import projections
 from services.order.queries import OrderQueries
@@ -51,6 +50,7 @@ class Parts:
     """What the service consists of."""
 
     orders: Orders
+    placing: Placing
     carts: Carts
     servicer: OrderServicer
     process: ProcessManager
@@ -81,21 +81,18 @@ def wire(config: OrderConfig, database: Database, clock: Clock, tokens: PageToke
     def work() -> OrderWork:
         return OrderWork(database, service="order")
 
-    def personal_of(order_id: UUID) -> Personal:
-        with work() as opened:
-            return opened.personal.of(order_id)
-
     queries = OrderQueries(database)
     changes = Changes(clock, give_up=config.give_up)
     checkout = Checkout(asked.inventory, asked.deliveries, asked.payments)
-    fulfilment = Fulfilment(asked.inventory, asked.deliveries, asked.payments, personal_of)
+    fulfilment = Fulfilment(asked.inventory, asked.deliveries, asked.payments, queries.personal_of)
     process = ProcessManager(changes, work, checkout, fulfilment, Pace(config.lease, config.patience, config.at_once))
     carts = Carts(work, asked.products, config.currency)
-    caps = Caps(config.most_pending, config.most_units)
-    orders = Orders(work, queries, changes, process, carts, asked.products, asked.users, asked.deliveries, clock, caps)
+    placing = Placing(work, changes, Caps(config.most_pending, config.most_units))
+    neighbours = (asked.products, asked.users, asked.deliveries)
+    orders = Orders(work, queries, changes, process, carts, *neighbours, clock, placing)
     queue = OrderQueue(WaitingQueries(database, config.queue_after), work, changes, process.wake.set)
     servicer = OrderServicer(orders, carts, queries, tokens)
-    return Parts(orders, carts, servicer, process, Following(changes, clock), queue)
+    return Parts(orders, placing, carts, servicer, process, Following(changes, clock), queue)
 
 
 def build(config: OrderConfig, stack: Stack) -> Process:

@@ -1,6 +1,7 @@
 """How an order changes: the only place that loads, decides, appends, and tries again when somebody was faster."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -8,15 +9,15 @@ from uuid import UUID
 from mercato import log
 from mercato.clock import Clock
 from mercato.errors import NotFound
-from mercato.event_store import NEW, WrongExpectedVersion
+from mercato.event_store import NEW, Append, WrongExpectedVersion
 from services.order.awaiting import awaited
 from services.order.decisions import Events
 from services.order.domain import Order, evolve
 from services.order.events import Event, OrderPlaced
 from services.order.holding import Claim
 from services.order.public_events import public_event
-from services.order.store import OrderWork
-from services.order.tasks import Kind, Task, demanded_by, ends_the_way_forward, owed
+from services.order.store import OrderWork, appended
+from services.order.tasks import Demand, Kind, Task, demanded_by, ends_the_way_forward, owed
 
 Decide = Callable[[Order], Events]
 # What happened, and the order after it.
@@ -35,6 +36,34 @@ class Change:
     tasks: tuple[Task, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A decision that is not written yet: what happens to an order, if anything does, and what that demands."""
+
+    before: Order | None
+    order: Order
+    steps: Sequence[Step]
+    demands: tuple[Demand, ...]
+    context: Context
+    """Whose decision it is: what others are told of it bears that call's ids."""
+
+    @property
+    def change(self) -> Change:
+        """What it is once it is written."""
+        return Change(self.order, tuple(demand.task for demand in self.demands if demand.lease))
+
+    @property
+    def append(self) -> Append:
+        """Its events, to follow those that it was decided by."""
+        return appended(self.order.id, [event for event, _ in self.steps], self.before.version if self.before else NEW)
+
+    def tell(self, work: OrderWork) -> None:
+        """Have others hear of it."""
+        for event, then in self.steps:
+            if told := public_event(then, event):
+                self.context.run(work.publish, told, str(then.id), then.version)
+
+
 class Changes:
     """Changes orders."""
 
@@ -42,10 +71,10 @@ class Changes:
         self._clock = clock
         self._give_up = give_up
 
-    def place(self, work: OrderWork, placed: OrderPlaced, lease: timedelta) -> Change:
-        """Begin an order."""
-        with log.bound(order_id=str(placed.order_id)):
-            return self._record(work, None, [(placed, evolve(None, placed))], lease)
+    def begin(self, placed: OrderPlaced, lease: timedelta) -> Draft:
+        """How an order begins."""
+        order = evolve(None, placed)
+        return self._draft(None, order, [(placed, order)], lease)
 
     def decide(self, work: OrderWork, order_id: UUID, decide: Decide, lease: timedelta = NOBODY_YET) -> Change:
         """Load, decide, append; when somebody was faster, look at what they did, and decide again. NotFound."""
@@ -57,12 +86,9 @@ class Changes:
         return self._decide_once(work, order_id, decide, lease)
 
     def _decide_once(self, work: OrderWork, order_id: UUID, decide: Decide, lease: timedelta) -> Change:
-        order = self.load(work, order_id)
-        steps = _steps(order, decide(order))
-        if not steps:
-            return Change(order)
-        with log.bound(order_id=str(order_id)):
-            return self._record(work, order, steps, lease)
+        draft = self.draft(self.load(work, order_id), decide, lease)
+        self.write(work, [draft])
+        return draft.change
 
     def load(self, work: OrderWork, order_id: UUID) -> Order:
         """The order as its events make it."""
@@ -71,35 +97,45 @@ class Changes:
             raise NotFound
         return order
 
-    def _record(self, work: OrderWork, before: Order | None, steps: Sequence[Step], lease: timedelta) -> Change:
-        """Append, and all that goes with it: the view, what others are told, what is to be done."""
-        order = steps[-1][1]
-        # First: a version that somebody else has taken must be found out here, not when it is told a second time.
-        work.streams.append(order.id, [event for event, _ in steps], before.version if before else NEW)
-        work.view.put(order, self._clock.now())
-        if (decision := awaited(order)) is not awaited(before):
-            work.awaited.put(order.id, decision, order.decline_code)
-        for event, then in steps:
-            if told := public_event(then, event):
-                work.publish(told, aggregate_id=str(then.id), version=then.version)
-        return Change(order, self._demand(work, steps, lease))
+    def draft(self, order: Order, decide: Decide, lease: timedelta) -> Draft:
+        """What is decided about an order as it is at some version."""
+        steps = _steps(order, decide(order))
+        return self._draft(order, steps[-1][1] if steps else order, steps, lease)
 
-    def _demand(self, work: OrderWork, steps: Sequence[Step], lease: timedelta) -> tuple[Task, ...]:
-        """Have done what the events demand: by whoever made them, if they lease it, else by whoever comes first."""
-        if any(ends_the_way_forward(event) for event, _ in steps):
-            work.process.drop(steps[-1][1].id, _FORWARD)
+    def _draft(self, before: Order | None, after: Order, steps: Sequence[Step], lease: timedelta) -> Draft:
+        with log.bound(order_id=str(after.id)):
+            return Draft(before, after, steps, self._demands(steps, lease), copy_context())
+
+    def write(self, work: OrderWork, drafts: Sequence[Draft]) -> None:
+        """Append what is decided about orders, and all that goes with it. WrongExpectedVersion.
+
+        Of one draft nothing is written then; of several, some are.
+        """
+        drafts = [each for each in drafts if each.steps]
+        if not drafts:
+            return
+        # First: a version that somebody else has taken must be found out here, not when it is told a second time.
+        work.streams.append([each.append for each in drafts])
+        work.view.put([each.order for each in drafts], self._clock.now())
+        for each in drafts:
+            if (decision := awaited(each.order)) is not awaited(each.before):
+                work.awaited.put(each.order.id, decision, each.order.decline_code)
+            if any(ends_the_way_forward(event) for event, _ in each.steps):
+                work.process.drop(each.order.id, _FORWARD)
+            each.tell(work)
+        work.process.add([demand for each in drafts for demand in each.demands])
+
+    def _demands(self, steps: Iterable[Step], lease: timedelta) -> tuple[Demand, ...]:
+        """What the events demand: of whoever made them, if they lease it, else of whoever comes first."""
+        found = ((event, then, demanded_by(event, then)) for event, then in steps)
+        return tuple(self._demand(kind, event, then, lease) for event, then, kind in found if kind)
+
+    def _demand(self, kind: Kind, event: Event, order: Order, lease: timedelta) -> Demand:
         request_id = log.context().get("request_id", "")
-        tasks = tuple(
-            Task(then.id, then.version, kind, lease_token=1, request_id=request_id, event=event)
-            for event, then in steps
-            if (kind := demanded_by(event, then))
-        )
-        for task in tasks:
-            if task.kind is Kind.CHECK_OUT:
-                work.process.add(task, lease, self._give_up, _claim(steps[0][1]))
-            else:
-                work.process.add(task, lease)
-        return tasks if lease else ()
+        task = Task(order.id, order.version, kind, lease_token=1, request_id=request_id, event=event)
+        if kind is Kind.CHECK_OUT:
+            return Demand(task, lease, self._give_up, _claim(order))
+        return Demand(task, lease)
 
     def demand_again(self, work: OrderWork, order_id: UUID) -> int:
         """Have done what an order waits for when nobody is at it any more; how many things that is. NotFound."""
@@ -108,7 +144,7 @@ class Changes:
             order = evolve(order, recorded.event)
             steps.append((recorded.event, order))
         lost = [step for step in steps if wanted and demanded_by(*step) is wanted][-1:]
-        self._demand(work, lost, NOBODY_YET)
+        work.process.add(self._demands(lost, NOBODY_YET))
         return len(lost)
 
 

@@ -16,7 +16,7 @@ class OrderConfig:
     # How long a caller waits before it hears that the order is PENDING.
     patience: timedelta = var(default="2.5s", converter=duration)
     # Callers that may wait at once; more would take the threads that reads need.
-    at_once: int = var(default=8, converter=int)
+    at_once: int = var(default=20, converter=int)
     # What neighbours have not done by then is shown to people: somebody has to mend something.
     queue_after: timedelta = var(default="10m", converter=duration)
     workers: int = var(default=4, converter=int)

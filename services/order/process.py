@@ -6,16 +6,18 @@ taken over cannot commit. What gave no answer is put off and asked again, later 
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from mercato import log
 from mercato.errors import Conflict, Internal, MercatoError
+from mercato.event_store import WrongExpectedVersion
 from mercato.failpoint import UseCase
+from mercato.group_commit import GroupCommit, Turn
 from mercato.rpc import Call, current_call, on_behalf_of
-from services.order.changes import NOBODY_YET, Change, Changes, Decide
+from services.order.changes import NOBODY_YET, TRIES, Change, Changes, Decide, Draft
 from services.order.checkout import Checkout
 from services.order.domain import Order
 from services.order.events import (
@@ -52,6 +54,15 @@ class Pace:
     at_once: int = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What came of a task: the decision about its order, as that was when the task was begun."""
+
+    task: Task
+    order: Order
+    decide: Decide
+
+
 class ProcessManager:
     """Does what events demand."""
 
@@ -68,6 +79,7 @@ class ProcessManager:
         self._checkout = checkout
         self._fulfilment = fulfilment
         self._pace = pace
+        self.concluding = GroupCommit(self._conclude, self._conclude_together)
         self._lanes = threading.Semaphore(pace.at_once)
         self._lock = threading.Lock()
         self._at_work = 0
@@ -152,14 +164,34 @@ class ProcessManager:
 
     def _do(self, task: Task, order: Order) -> Change:
         # The order may have changed meanwhile: neighbours refuse what was given up, and the decision looks again.
-        decide = self._ask(task, order)
+        return self.concluding.do(Conclusion(task, order, self._ask(task, order)))
+
+    def _conclude(self, conclusion: Conclusion) -> Change:
+        for _ in range(TRIES - 1):
+            try:
+                return self._conclude_together([Turn.of(conclusion)])[0]
+            except WrongExpectedVersion:
+                conclusion = replace(conclusion, order=self._reread(conclusion.order))
+        return self._conclude_together([Turn.of(conclusion)])[0]
+
+    def _conclude_together(self, turns: Sequence[Turn[Conclusion]]) -> list[Change]:
+        """Write what came of tasks. Fenced, WrongExpectedVersion: nothing is written then."""
         with self._work() as work:
+            drafts = [self._drafted(work, turn) for turn in turns]
             # In this order, as in every change: events first, then the process. The other way round this and a cancel
             # would wait for each other.
-            change = self._changes.decide(work, task.order_id, decide, self._pace.lease)
-            if not work.process.end(task):
+            self._changes.write(work, drafts)
+            if not work.process.end([turn.item.task for turn in turns]):
                 raise Fenced
-            return change
+            return [draft.change for draft in drafts]
+
+    def _drafted(self, work: OrderWork, turn: Turn[Conclusion]) -> Draft:
+        about = turn.item
+        draft = turn.run(self._changes.draft, about.order, about.decide, self._pace.lease)
+        if draft.steps:
+            return draft  # if it is about an order that has gone on, it cannot be written
+        now = self._changes.load(work, about.task.order_id)
+        return turn.run(self._changes.draft, now, about.decide, self._pace.lease)
 
     def _ask(self, task: Task, order: Order) -> Decide:
         match task.event:

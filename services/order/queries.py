@@ -13,9 +13,12 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
+from mercato.idempotency import Idempotency
 from mercato.postgres import Database
+from mercato.rpc import Key
 from services.order.history import Entry
-from services.order.store import PersonalRow
+from services.order.personal import Personal
+from services.order.store import PersonalRow, PersonalStore
 
 _ORDERS: LiteralString = """
     select v.order_id, v.customer_id, v.document, p.recipient, p.line1, p.line2, p.postal_code, p.city, p.country_code,
@@ -148,6 +151,18 @@ class OrderQueries:
         """The versions of orders, of those that there are."""
         with self._database.reading() as connection:
             return connection.execute(VERSIONS, (order_ids,)).fetchall()
+
+    def made(self, key: Key | None) -> str | None:
+        """What a key has made so far. IdempotencyKeyReused."""
+        if key is None:
+            return None
+        with self._database.reading() as connection:
+            return Idempotency(connection).peek(key)
+
+    def personal_of(self, order_id: UUID) -> Personal:
+        """The person's part of an order."""
+        with self._database.reading() as connection:
+            return PersonalStore(connection).of(order_id)
 
     def find(self, wanted: Filter, before: UUID | None, limit: int) -> Sequence[OrderRow]:
         """Orders older than one of them, the newest first."""

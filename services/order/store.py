@@ -1,17 +1,19 @@
 """The tables of orders, as SQL that one can paste into psql."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import LiteralString
 from uuid import UUID
 
+import orjson
 from psycopg import Connection
 from psycopg.rows import TupleRow, class_row
 from psycopg.types.json import Jsonb
 
 from mercato.errors import MercatoError
 from mercato.event_store import (
+    Append,
     DataclassCodec,
     EveryEvents,
     NewEvent,
@@ -27,12 +29,12 @@ from services.order.cart import CartLine, KeptCart
 from services.order.domain import Order, evolve
 from services.order.events import Event
 from services.order.history import Recorded
-from services.order.holding import NO_CLAIM, Claim, Standing
+from services.order.holding import Standing
 from services.order.messages import document
 from services.order.people.store import AwaitedStore
 from services.order.personal import Address, Personal, Place
 from services.order.stored import decode, encode
-from services.order.tasks import REFUND_FAILED, Kind, Task
+from services.order.tasks import REFUND_FAILED, Demand, Kind, Task
 
 Database = Connection[TupleRow]
 
@@ -63,6 +65,11 @@ def evolved(order: Order | None, stored: StoredEvent) -> Order:
     return evolve(order, decode(stored.type, stored.schema, stored.payload))
 
 
+def appended(order_id: UUID, events: Sequence[Event], expected: int) -> Append:
+    """Events as they are to be kept."""
+    return Append(order_id, [NewEvent(uuid7(), *encode(event)) for event in events], expected)
+
+
 class StreamStore:
     """Orders as what happened to them."""
 
@@ -81,17 +88,20 @@ class StreamStore:
             for each in self._events.read(order_id, after)
         ]
 
-    def append(self, order_id: UUID, events: Sequence[Event], expected: int) -> None:
-        """Add what happens, if nothing else has happened since `expected`. WrongExpectedVersion otherwise."""
-        self._events.append(order_id, [NewEvent(uuid7(), *encode(event)) for event in events], expected)
+    def append(self, appends: Sequence[Append]) -> None:
+        """Add what happens to orders. WrongExpectedVersion: one of them has gone on, and the others have now."""
+        self._events.append_all(appends)
 
 
+# Rows travel as one JSON text: made and read by C on both sides.
 # A state's time is when the order came to it, not when it last changed within it.
-PUT_VIEW: LiteralString = """
+PUT_VIEWS: LiteralString = """
     insert into order_view as kept (order_id, customer_id, state, version, warehouse_id, slot_start_time, create_time,
         state_time, document)
-    values (%(order_id)s, %(customer_id)s, %(state)s, %(version)s, %(warehouse_id)s, %(slot_start_time)s,
-        %(create_time)s, %(now)s, %(document)s)
+    select order_id, customer_id, state, version, warehouse_id, slot_start_time, create_time, state_time, document
+    from json_to_recordset(%s::json) as now (order_id uuid, customer_id uuid, state text, version bigint,
+        warehouse_id text, slot_start_time timestamptz, create_time timestamptz, state_time timestamptz, document bytea)
+    order by order_id
     on conflict (order_id) do update set state = excluded.state, version = excluded.version,
         warehouse_id = excluded.warehouse_id, slot_start_time = excluded.slot_start_time,
         state_time = case when kept.state = excluded.state then kept.state_time else excluded.state_time end,
@@ -105,35 +115,42 @@ class ViewStore:
     def __init__(self, connection: Database) -> None:
         self._connection = connection
 
-    def put(self, order: Order, now: datetime) -> None:
-        """Show the order as it is."""
-        values = {
-            "order_id": order.id,
-            "customer_id": order.customer_id,
-            "state": order.state,
-            "version": order.version,
-            "warehouse_id": order.warehouse_id,
-            "slot_start_time": order.slot.start_time,
-            "create_time": order.create_time,
-            "now": now,
-            "document": document(order, now),
-        }
-        self._connection.execute(PUT_VIEW, values)
+    def put(self, orders: Iterable[Order], now: datetime) -> None:
+        """Show orders as they are."""
+        rows = [
+            {
+                "order_id": order.id,
+                "customer_id": order.customer_id,
+                "state": order.state,
+                "version": order.version,
+                "warehouse_id": order.warehouse_id,
+                "slot_start_time": order.slot.start_time,
+                "create_time": order.create_time,
+                "state_time": now,
+                "document": "\\x" + document(order, now).hex(),
+            }
+            for order in orders
+        ]
+        self._connection.execute(PUT_VIEWS, [orjson.dumps(rows).decode()])
 
 
 # A customer is erased under this lock, and orders: an order is either there to be emptied, or finds its customer
 # erased; and of two orders that would hold too much together, the second sees the first.
-LOCK: LiteralString = "select pg_advisory_xact_lock(hashtextextended(%s::text, 0))"
+LOCK: LiteralString = """
+    select pg_advisory_xact_lock(lock)
+    from (select distinct hashtextextended(id::text, 0) as lock from unnest(%s::uuid[]) as id order by lock) locks
+"""
 STANDING: LiteralString = """
-    select exists (select from erased_customer where customer_id = %(customer_id)s) as erased,
-        count(*)::int as orders, coalesce(sum(units), 0)::int as units
-    from process where holder = %(customer_id)s
+    select id, exists (select from erased_customer where customer_id = id), held.orders, held.units
+    from unnest(%s::uuid[]) as id cross join lateral (
+        select count(*)::int as orders, coalesce(sum(units), 0)::int as units from process where holder = id) held
 """
 PUT_PERSONAL: LiteralString = """
     insert into personal (order_id, customer_id, recipient, line1, line2, postal_code, city, country_code, phone,
         latitude, longitude, note)
-    values (%(order_id)s, %(customer_id)s, %(recipient)s, %(line1)s, %(line2)s, %(postal_code)s, %(city)s,
-        %(country_code)s, %(phone)s, %(latitude)s, %(longitude)s, %(note)s)
+    select * from json_to_recordset(%s::json) as new (order_id uuid, customer_id uuid, recipient text, line1 text,
+        line2 text, postal_code text, city text, country_code text, phone text, latitude float8, longitude float8,
+        note text)
 """
 GET_PERSONAL: LiteralString = """
     select recipient, line1, line2, postal_code, city, country_code, phone, latitude, longitude, note, return_reason,
@@ -197,12 +214,10 @@ class PersonalStore:
     def __init__(self, connection: Database) -> None:
         self._connection = connection
 
-    def put(self, order_id: UUID, customer_id: UUID, personal: Personal) -> None:
-        """Keep the person's part of a new order."""
-        address = asdict(personal.address or Address())
-        place = address.pop("place") or {"latitude": None, "longitude": None}
-        values = {**address, **place, "note": personal.note, "order_id": order_id, "customer_id": customer_id}
-        self._connection.execute(PUT_PERSONAL, values)
+    def put(self, known: Iterable[tuple[Order, Personal]]) -> None:
+        """Keep the person's part of new orders."""
+        rows = [_flat(personal) | {"order_id": order.id, "customer_id": order.customer_id} for order, personal in known]
+        self._connection.execute(PUT_PERSONAL, [orjson.dumps(rows).decode()])
 
     def of(self, order_id: UUID) -> Personal:
         """The person's part of an order."""
@@ -214,15 +229,15 @@ class PersonalStore:
         """Keep somebody's own words: a `cancel_reason`, `return_reason` or `refusal_reason`."""
         self._connection.execute(SAY[what], (words, order_id))
 
-    def standing(self, customer_id: UUID) -> Standing:
-        """Whether the customer was erased, and what they hold; neither changes until the transaction ends."""
-        self._connection.execute(LOCK, (customer_id,))
-        with self._connection.cursor(row_factory=class_row(Standing)) as cursor:
-            return cursor.execute(STANDING, {"customer_id": customer_id}).fetchone() or Standing()
+    def standings(self, customer_ids: Iterable[UUID]) -> dict[UUID, Standing]:
+        """Whether customers were erased, and what they hold; neither changes until the transaction ends."""
+        wanted = list(set(customer_ids))
+        self._connection.execute(LOCK, (wanted,))
+        return {row[0]: Standing(*row[1:]) for row in self._connection.execute(STANDING, (wanted,))}
 
     def forget(self, customer_id: UUID) -> list[UUID]:
         """Let in no more orders of a customer; those that are there and may still be called off."""
-        self._connection.execute(LOCK, (customer_id,))
+        self._connection.execute(LOCK, ([customer_id],))
         self._connection.execute(
             "insert into erased_customer (customer_id) values (%s) on conflict do nothing", (customer_id,)
         )
@@ -239,6 +254,12 @@ class PersonalStore:
         self._connection.execute("delete from cart where owner = %s", (str(customer_id),))
 
 
+def _flat(personal: Personal) -> dict[str, object]:
+    address = asdict(personal.address or Address())
+    place = address.pop("place") or {}
+    return {**address, **place, "note": personal.note}
+
+
 # The lease is taken by the database's clock; who finds a row leased passes on to the next.
 CLAIM: LiteralString = """
     update process set lease_token = lease_token + 1, lease_until = clock_timestamp() + %s
@@ -251,7 +272,14 @@ CLAIM: LiteralString = """
 """
 ADD: LiteralString = """
     insert into process (order_id, version, kind, lease_until, deadline_at, request_id, holder, units)
-    values (%s, %s, %s, clock_timestamp() + %s, clock_timestamp() + %s, %s, %s, %s)
+    select order_id, version, kind, clock_timestamp() + make_interval(secs => lease),
+        clock_timestamp() + make_interval(secs => deadline), request_id, holder, units
+    from json_to_recordset(%s::json) as new (order_id uuid, version bigint, kind text, lease float8, deadline float8,
+        request_id text, holder uuid, units int)
+"""
+END: LiteralString = """
+    delete from process p using unnest(%b::uuid[], %b::bigint[], %b::bigint[]) as done (order_id, version, lease_token)
+    where p.order_id = done.order_id and p.version = done.version and p.lease_token = done.lease_token
 """
 POSTPONE: LiteralString = """
     update process set attempt = attempt + 1, lease_until = clock_timestamp(),
@@ -269,23 +297,21 @@ class ProcessStore:
     def __init__(self, connection: Database) -> None:
         self._connection = connection
 
-    def add(self, task: Task, lease: timedelta, deadline: timedelta | None = None, claim: Claim = NO_CLAIM) -> None:
-        """Have something done; without a lease, by whoever comes first. `claim`: for as long as it is not done."""
-        values = (task.order_id, task.version, task.kind, lease, deadline, task.request_id, claim.holder, claim.units)
-        self._connection.execute(ADD, values)
+    def add(self, demands: Sequence[Demand]) -> None:
+        """Have something done."""
+        if demands:
+            self._connection.execute(ADD, [orjson.dumps([each.columns for each in demands]).decode()])
 
     def claim(self, lease: timedelta) -> Task | None:
         """Take what is due and nobody does."""
         with self._connection.cursor(row_factory=class_row(Task)) as cursor:
             return cursor.execute(CLAIM, (lease,)).fetchone()
 
-    def end(self, task: Task) -> bool:
-        """It is done. False if somebody else has taken it over, or it is no longer wanted."""
-        done = self._connection.execute(
-            "delete from process where order_id = %s and version = %s and lease_token = %s",
-            (task.order_id, task.version, task.lease_token),
-        )
-        return done.rowcount == 1
+    def end(self, tasks: Sequence[Task]) -> bool:
+        """These are done. False if somebody else has taken one of them over, or it is no longer wanted."""
+        rows = [(task.order_id, task.version, task.lease_token) for task in tasks]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        return self._connection.execute(END, columns).rowcount == len(tasks)
 
     def postpone(self, task: Task, pause: timedelta, why: MercatoError) -> None:
         """Have it begun anew after a pause, unless somebody else has taken it over."""

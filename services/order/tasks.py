@@ -5,6 +5,7 @@ the first, with the same ids.
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from services.order.events import (
     RedeliveryPlanned,
     State,
 )
+from services.order.holding import NO_CLAIM, Claim
 
 # The payment service remembers it: the same refund is asked for again under another id, or never done.
 REFUND_FAILED = "REFUND_FAILED"
@@ -61,6 +63,34 @@ class Task:
         """
         tried = f":{self.refunds_refused}" if self.refunds_refused else ""
         return derive(namespace, f"refund:{name}{tried}")
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A task that is to be done: within a time if it has one, leased to whoever demands it and sees to it at once.
+
+    `claim`: what somebody holds for as long as it is not done.
+    """
+
+    task: Task
+    lease: timedelta
+    deadline: timedelta | None = None
+    claim: Claim = NO_CLAIM
+
+    @property
+    def columns(self) -> dict[str, object]:
+        """Its columns, as JSON holds them; times in seconds from now."""
+        task, claim = self.task, self.claim
+        return {
+            "order_id": task.order_id,
+            "version": task.version,
+            "kind": task.kind,
+            "lease": self.lease.total_seconds(),
+            "deadline": self.deadline and self.deadline.total_seconds(),
+            "request_id": task.request_id,
+            "holder": claim.holder,
+            "units": claim.units,
+        }
 
 
 def demanded_by(event: Event, order: Order) -> Kind | None:

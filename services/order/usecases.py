@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from uuid import UUID
 
 from mercato.clock import Clock
@@ -12,14 +11,14 @@ from mercato.ids import derive, uuid7
 from mercato.money import Money
 from mercato.rpc import current_call
 from services.order import decisions
-from services.order.carts import CartRead, Carts
+from services.order.carts import Carts
 from services.order.changes import Change, Changes, Decide
 from services.order.domain import Order
 from services.order.events import OrderLine, OrderPlaced, OrderRejected, Quantity, State
 from services.order.history import Entry, history
-from services.order.holding import Caps
 from services.order.neighbours import Deliveries, Products, SlotQuote, Users
 from services.order.personal import Personal
+from services.order.placing import CartChanged, NewOrder, Placing
 from services.order.process import ProcessManager
 from services.order.queries import Filter, OrderQueries, OrderRow
 from services.order.refusals import (
@@ -51,10 +50,6 @@ class Placement:
     note: str = ""
 
 
-class CartChanged(Exception):
-    """The cart is not what was priced any more."""
-
-
 class Orders:
     """What can be done with orders."""
 
@@ -69,7 +64,7 @@ class Orders:
         users: Users,
         deliveries: Deliveries,
         clock: Clock,
-        caps: Caps,
+        placing: Placing,
     ) -> None:
         self._work = work
         self._queries = queries
@@ -80,7 +75,7 @@ class Orders:
         self._users = users
         self._deliveries = deliveries
         self._clock = clock
-        self._caps = caps
+        self._placing = placing
 
     # Placing
 
@@ -93,9 +88,11 @@ class Orders:
 
     def _ordered_before(self) -> Order | None:
         """What a repeated key has ordered, before anybody is asked anything."""
+        earlier = self._queries.made(current_call().key)
+        if earlier is None:
+            return None
         with self._work() as work:
-            earlier = work.idempotency.peek(current_call().key)
-            return self._changes.load(work, UUID(earlier)) if earlier else None
+            return self._changes.load(work, UUID(earlier))
 
     def _place(self, wanted: Placement) -> Order:
         for _ in range(2):
@@ -114,31 +111,9 @@ class Orders:
         quote = self._deliveries.quote_slot(wanted.slot_id, address.place, subtotal)
         _agreed(wanted.expected_total, subtotal + quote.fee)
         placed = self._placed(customer_id, wanted, lines, quote)
-        personal = Personal(address, wanted.note)
         with self._process.lane() as lease:
-            with self._work() as work:
-                change = self._earlier(work) or self._begun(work, placed, personal, cart, lease)
-            return self._process.see_through(change)
-
-    def _earlier(self, work: OrderWork) -> Change | None:
-        """What the caller's key made; else it is claimed."""
-        earlier = work.idempotency.find(current_call().key)
-        return Change(self._changes.load(work, UUID(earlier))) if earlier else None
-
-    def _begun(
-        self, work: OrderWork, placed: OrderPlaced, personal: Personal, cart: CartRead | None, lease: timedelta
-    ) -> Change:
-        """The order, with all that stands or falls with it."""
-        standing = work.personal.standing(placed.customer_id)
-        if standing.erased:
-            raise NotFound
-        self._caps.check(standing, sum(line.quantity for line in placed.lines))
-        if cart and not work.carts.empty(str(placed.customer_id), cart.version):
-            raise CartChanged
-        change = self._changes.place(work, placed, lease)
-        work.personal.put(placed.order_id, placed.customer_id, personal)
-        work.idempotency.made(current_call().key, str(placed.order_id))
-        return change
+            new = NewOrder(placed, Personal(address, wanted.note), cart, current_call().key, lease)
+            return self._process.see_through(self._placing.place(new))
 
     def _priced(self, wanted: Sequence[Quantity]) -> tuple[OrderLine, ...]:
         if not wanted:
@@ -269,12 +244,13 @@ class Orders:
 
         with self._process.lane() as lease:
             with self._work() as work:
-                change = self._earlier(work)
-                if change is None:
+                earlier = work.idempotency.find(call.key, str(order_id))
+                if earlier:
+                    change = Change(self._changes.load(work, UUID(earlier)))
+                else:
                     change = self._changes.decide(work, order_id, checked, lease)
                     for what, said in (words or {}).items():
                         work.personal.say(order_id, what, said)
-                    work.idempotency.made(call.key, str(order_id))
             self._process.see_through(change)
         return self._shown(order_id)
 

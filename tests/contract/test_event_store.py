@@ -11,6 +11,7 @@ from psycopg import errors
 from mercato.event_store import (
     ANY,
     NEW,
+    Append,
     Checkpoint,
     EpochChanged,
     EventStore,
@@ -181,6 +182,32 @@ def test_all_streams_are_read_in_the_order_of_their_commits(opened: Opened) -> N
         assert store.read_all(start.behind(found[3]), limit=100) == []
         assert store.read_all(store.frontier(), limit=100) == []
         assert [each.type for each in store.read_all(store.beginning(), limit=10_000)][-4:] == ["A", "B", "C", "D"]
+
+
+def test_many_streams_are_appended_to_by_one_statement(order_database: Database) -> None:
+    old, new = uuid7(), uuid7()
+    append(in_postgres(order_database), old, event(), expected=NEW)
+    with order_database.transaction() as connection:
+        store = PostgresEventStore(connection, "events")
+        store.append_all([Append(old, [event("Filled")], 1), Append(new, [event(), event("Filled")], NEW)])
+        assert [each.type for each in store.read(old)] == ["Opened", "Filled"]
+        assert [(each.version, each.type) for each in store.read(new)] == [(1, "Opened"), (2, "Filled")]
+
+
+@pytest.mark.parametrize("case", ["gone on", "twice"])
+def test_of_many_streams_one_that_has_gone_on_is_named_and_not_touched(order_database: Database, case: str) -> None:
+    gone_on, other = uuid7(), uuid7()
+    append(
+        in_postgres(order_database), gone_on, event(), *([event("Filled")] if case == "gone on" else []), expected=NEW
+    )
+    late = [Append(gone_on, [event("Late"), event("Later")], 1)] * (1 if case == "gone on" else 2)
+    with (
+        pytest.raises(WrongExpectedVersion, match=str(gone_on)),
+        order_database.transaction() as connection,
+    ):
+        PostgresEventStore(connection, "events").append_all([Append(other, [event()], NEW), *late])
+    assert "Late" not in [type_ for _, type_ in types(in_postgres(order_database), gone_on)]
+    assert not types(in_postgres(order_database), other)
 
 
 def test_a_checkpoint_of_another_epoch_is_refused(opened: Opened) -> None:
