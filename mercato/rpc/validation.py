@@ -48,6 +48,11 @@ def _index(subscript: Any) -> str:
     return str(getattr(subscript, "value", subscript))
 
 
+def unchangeable(name: str) -> InvalidArgument:
+    """The error of an update mask that names a field which is not the client's to change."""
+    return InvalidArgument.of("updateMask", f"{_json_name(name)} cannot be changed", "NOT_CHANGEABLE")
+
+
 def _json_name(name: str) -> str:
     return re.sub(r"_+(.)", lambda match: match[1].upper(), name)
 

@@ -15,6 +15,7 @@ from mercato.errors import InvalidArgument
 from mercato.ids import uuid7
 from mercato.money import Money
 from mercato.rpc.ready import Ready, varint
+from mercato.rpc.validation import unchangeable
 from mercato.wire import money_from_pb, money_to_pb, time_to_pb
 from services.product.domain import (
     Archived,
@@ -201,7 +202,7 @@ def masked(given: Message, mask: Iterable[str], changeable: Sequence[str]) -> li
     names = list(dict.fromkeys(mask))
     for name in names:
         if name not in changeable:
-            raise InvalidArgument.of("updateMask", f"{name} cannot be changed", "NOT_CHANGEABLE")
+            raise unchangeable(name)
     return names or [field.name for field, _ in given.ListFields() if field.name in changeable]
 
 

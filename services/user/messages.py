@@ -11,6 +11,7 @@ from mercato.api.user.v1 import user_events_pb2 as events
 from mercato.api.user.v1 import user_pb2 as pb
 from mercato.errors import InvalidArgument
 from mercato.ids import uuid7
+from mercato.rpc.validation import unchangeable
 from mercato.wire import time_to_pb
 from services.user.domain import Address, Identity, Session, User
 
@@ -85,7 +86,7 @@ def address_change(given: pb.Address, mask: Iterable[str]) -> Callable[[Address]
     names = list(mask) or [field.name for field, _ in given.ListFields() if field.name in _CHANGEABLE]
     for name in names:
         if name not in _CHANGEABLE:
-            raise InvalidArgument.of("updateMask", f"{name} cannot be changed", "NOT_CHANGEABLE")
+            raise unchangeable(name)
     changes: dict[str, object] = {name: getattr(given, name) for name in names if name != "location"}
     if "location" in names:
         changes["latitude"], changes["longitude"] = _place(given)
@@ -97,7 +98,7 @@ def new_name(given: pb.User, mask: Iterable[str]) -> str | None:
     names = list(mask) or [field.name for field, _ in given.ListFields() if field.name == "display_name"]
     for name in names:
         if name != "display_name":
-            raise InvalidArgument.of("updateMask", f"{name} cannot be changed", "NOT_CHANGEABLE")
+            raise unchangeable(name)
     return given.display_name if names else None
 
 
