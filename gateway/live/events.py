@@ -96,8 +96,9 @@ class OrderEvents:
             sender = address(request.scope, self._mesh.rates.trusted)
             leaving.enter_context(self._places.taken(visitor.principal.subject, sender))
             watched = leaving.enter_context(self._watch.of(_canonical(variables["id"]), self._read))
-            hints = watched.hints
-            entries = await self._read(variables["id"], 0, visitor)
+            async with self._watch.looks:
+                hints = watched.hints
+                entries = await self._read(variables["id"], 0, visitor)
             if _is_over(entries, after) and socket is None:
                 return Response(status_code=204, headers={"Cache-Control": "no-store"})
             if request.method == "HEAD":

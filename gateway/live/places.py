@@ -1,13 +1,16 @@
 """How many streams may be open at once: in this process, by one account, from one address."""
 
+import resource
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from gateway.problems import Problem
+from mercato import log
 
 _SOON, _LATER = 1.0, 5.0  # seconds
+_OTHERS = 256  # descriptors that are not a stream's: other requests, channels, Kafka, files
 
 
 @dataclass(slots=True)
@@ -45,6 +48,21 @@ class Places:
             self._taken[key] += by
             if not self._taken[key]:
                 del self._taken[key]
+
+
+def room_for(streams: int) -> int:
+    """So many streams, or as many as the process may have descriptors for; if it began with few, it takes more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = streams + _OTHERS
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return streams
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    room = max(most - _OTHERS, 1)
+    if room < streams:
+        advice = f"raise the limit of descriptors (ulimit -Hn) from {hard} to {wanted}"
+        log.get(__name__).warning("streams.fewer", wanted=streams, room=room, advice=advice)
+    return room
 
 
 def _refusal(reason: str, retry_after: float) -> Problem:

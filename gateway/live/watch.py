@@ -17,7 +17,8 @@ from gateway.problems import Problem
 
 # What happened to an order after a version, as somebody who may see it.
 Read = Callable[[str, int, Visitor], Awaitable[Sequence[Any]]]
-# At once, whatever happens to thousands of orders in a moment: the order service has others to serve.
+# At once, whatever happens to thousands of orders in a moment, or however many come back when another gateway leaves:
+# the order service has others to serve, and would refuse them.
 LOOKS_AT_ONCE = 16
 _FOR_GOOD = frozenset({401, 403, 404})
 
@@ -109,14 +110,14 @@ class Watch:
 
     def __init__(self) -> None:
         self._orders: dict[str, Watched] = {}
-        self._looks = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self.looks = asyncio.Semaphore(LOOKS_AT_ONCE)
 
     @contextmanager
     def of(self, order_id: str, read: Read) -> Iterator[Watched]:
         """An order, watched for as long as the block lasts."""
         watched = self._orders.get(order_id)
         if watched is None:
-            watched = self._orders[order_id] = Watched(order_id, read, self._looks)
+            watched = self._orders[order_id] = Watched(order_id, read, self.looks)
         watched.opening += 1
         try:
             yield watched
