@@ -7,5 +7,8 @@ checkout      orders a second, and the CPU of one by process: together and alone
 outbox        how fast a backlog of events drains, and how late one is in Kafka
 edge          requests a second to the gateway, and what one costs by process, beside the naive design
 roles         whether relay and consumers beside it cost a serving process latency
+codec         CPU of a message to JSON and back by the compiled codec, beside json_format
+overload      five times as much as a service can do: what is still answered, and how soon all is well again
 rolling       a hundred thousand requests while every process is replaced: how many fail
+streams       what an open stream of live events costs: memory, CPU at rest and for each event, beside polling
 """

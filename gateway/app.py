@@ -17,7 +17,7 @@ from gateway.channels import Channels
 from gateway.comments import comments
 from gateway.config import GatewayConfig
 from gateway.contract import Operation, kept, operations, published
-from gateway.dispatch import Dispatcher, Handler
+from gateway.dispatch import Dispatcher, Handler, guarded
 from gateway.download import Download
 from gateway.edge import Edge
 from gateway.endpoint import Endpoint, Mesh
@@ -27,7 +27,7 @@ from gateway.identity import session_look_up
 from gateway.keeping import Replies
 from gateway.limits import Limits
 from gateway.live.events import HISTORY, OrderEvents
-from gateway.live.places import Places
+from gateway.live.places import Places, room_for
 from gateway.live.position import Positions
 from gateway.live.vigil import ROUND, Pace
 from gateway.pages import Pages
@@ -77,7 +77,8 @@ async def gateway(
     async with AsyncExitStack() as closing:
         channels = Channels(settings.targets, together=settings.together)
         closing.push_async_callback(channels.close)
-        caller = Caller(channels, signer, config.deadline, config.deadlines, Shedding(config.most_calls))
+        shedding = Shedding(config.most_requests)
+        caller = Caller(channels, signer, config.deadline, config.deadlines, shedding)
         sessions = Sessions(redis, session_look_up(caller), clock)
         factor = config.rate_factor or (DEVELOPMENT_FACTOR if settings.development else 1.0)
         rates = Rates(redis, factor, config.gateways, config.trusted_proxies)
@@ -86,7 +87,7 @@ async def gateway(
         access = Access(sessions, frozenset(config.origins))
         mesh = Mesh(access, caller, limits, rates, replies, SharedReplies(redis), clock)
         health, live = Health(), _live(mesh, redis, found, config)
-        routes = _routes(mesh, health, live, files, found)
+        routes = _routes(mesh, shedding, health, live, files, found)
         lines = AccessLog()
         closing.callback(lines.flush)
         edge = Edge(_manners(Dispatcher(routes), config), limits)
@@ -100,19 +101,25 @@ def _live(mesh: Mesh, redis: Redis | None, found: Sequence[Operation], config: G
         return None
     look = config.look.total_seconds()
     pace = Pace(config.heartbeat.total_seconds(), min(look, ROUND), look, config.stream_patience.total_seconds())
-    places = Places(config.streams, config.streams_per_principal, config.streams_per_address)
+    places = Places(room_for(config.streams), config.streams_per_principal, config.streams_per_address)
     return OrderEvents(mesh, history, Positions(redis), places, pace)
 
 
 def _routes(
-    mesh: Mesh, health: Health, live: OrderEvents | None, files: Sequence[FileDescriptor], found: Sequence[Operation]
+    mesh: Mesh,
+    shedding: Shedding,
+    health: Health,
+    live: OrderEvents | None,
+    files: Sequence[FileDescriptor],
+    found: Sequence[Operation],
 ) -> Router[Handler]:
     """Every address: those of the contracts, and the gateway's own."""
     router: Router[Handler] = Router()
     for operation in found:
         for binding in operation.bindings:
             form = Upload if operation.uploads else Download if operation.streams else Endpoint
-            router.add(binding.method, binding.template, form(operation, binding, mesh))
+            handler = guarded(form(operation, binding, mesh), operation, shedding)
+            router.add(binding.method, binding.template, handler)
     webhooks = Webhooks(mesh)
     pages = Pages(files, found, comments(), {**(live.paths() if live else {}), **webhooks.paths()})
     for path, page in {**health.routes(), **(live.routes() if live else {}), **pages.routes()}.items():

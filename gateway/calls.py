@@ -54,7 +54,7 @@ class Caller:
         deadlines: Mapping[str, timedelta],
         shedding: Shedding | None = None,
     ) -> None:
-        """Without shedding, every call is sent, however many there are."""
+        """What becomes of the calls is told to the shedding, which admits requests by that."""
         self._channels = channels
         self._signer = signer
         self._shedding = shedding
@@ -67,8 +67,8 @@ class Caller:
         if left <= 0:
             raise DeadlineExceeded
         callee = callee_of(rpc, message)
-        admitted = self._shedding.admitted(callee, policy_of(rpc).criticality) if self._shedding else nullcontext()
-        with admitted:
+        judged = self._shedding.judged(callee, policy_of(rpc).criticality) if self._shedding else nullcontext()
+        with judged:
             return await self._reply(rpc, message, callee, left, self._metadata(callee, visit, principal))
 
     async def _reply(

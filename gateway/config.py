@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from gateway.rates import Network, networks
-from gateway.shedding import MOST_CALLS
+from gateway.shedding import MOST_REQUESTS
 from mercato.config import BadSettings, config, duration, var, words
 
 
@@ -38,8 +38,8 @@ class GatewayConfig:
     listener: int = var(default=-1, converter=int)
     deadline: timedelta = var(default="3s", converter=duration)
     deadlines: Mapping[str, timedelta] = var(default="PlaceOrder=4s,ReconcilePayments=30s", converter=_deadlines)
-    # Calls to services under way at once; of them a quarter may be lists and searches, half any other reading.
-    most_calls: int = var(default=MOST_CALLS, converter=int)
+    # Requests under way at once; of them a quarter may be lists and searches, half any other reading.
+    most_requests: int = var(default=MOST_REQUESTS, converter=int)
     body_timeout: timedelta = var(default="10s", converter=duration)
     # Origins whose pages may call, beside our own: `https://shop.example,https://staff.example`.
     origins: tuple[str, ...] = var(default="", converter=words)

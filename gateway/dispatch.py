@@ -8,8 +8,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.calls import Visit
+from gateway.contract import Operation
 from gateway.problems import Problem
 from gateway.routes import MethodNotAllowed, RouteNotFound, Router
+from gateway.shedding import Shedding
 from mercato import log
 from mercato.errors import Internal, MercatoError
 
@@ -17,6 +19,16 @@ Handler = Callable[[Request, Mapping[str, str], Visit], Awaitable[Response]]
 
 # Keys of ours in the ASGI scope: what the edge knows before, and what the log wants to know after.
 VISIT, ROUTE = "mercato.visit", "mercato.route"
+
+
+def guarded(handler: Handler, operation: Operation, shedding: Shedding) -> Handler:
+    """The handler, called only when there is room: nothing was spent on who is refused."""
+
+    async def handle(request: Request, variables: Mapping[str, str], visit: Visit) -> Response:
+        with shedding.admitted(operation.service, operation.policy.criticality):
+            return await handler(request, variables, visit)
+
+    return handle
 
 
 class Dispatcher:

@@ -1,7 +1,7 @@
-"""What the gateway refuses, so that what it takes is answered: a bound on calls, and throttling by neighbour.
+"""What the gateway refuses, so that what it takes is answered: a bound, and throttling by neighbour.
 
-Without a bound, everybody would wait for everybody until no answer came in time. The less critical a call is, the
-smaller the part of the room that it may fill, so that searches are refused before checkouts.
+Without a bound, everybody would wait for everybody until no answer came in time. The less critical a request is,
+the smaller the part of the room that it may fill, so that searches are refused before checkouts.
 """
 
 import random
@@ -17,40 +17,48 @@ from mercato.rpc import status
 from mercato.telemetry import Counter, Gauge
 from mercato.throttle import Throttle
 
-MOST_CALLS = 1024
+MOST_REQUESTS = 1024
 
-_SHED = Counter("gateway_calls_shed", "Calls that were refused here for want of room.", ("service", "why"))
+_SHED = Counter("gateway_shed", "Requests that were refused for want of room.", ("service", "why"))
 
 
 class Shedding:
-    """Lets calls through as long as there is room, here and at the neighbour."""
+    """Lets requests through as long as there is room, here and at the service that they are for."""
 
     def __init__(self, most: int) -> None:
-        """At most so many calls are under way at once."""
+        """At most so many requests are under way at once."""
         self._room = {each: most * each.share for each in Criticality}
         self._throttles: dict[tuple[str, Criticality], Throttle] = {}
         self._under_way = 0
-        Gauge("gateway_calls_under_way", "Calls under way.", read=lambda: self._under_way)
+        Gauge("gateway_under_way", "Requests under way.", read=lambda: self._under_way)
 
     @contextmanager
-    def admitted(self, callee: str, criticality: Criticality) -> Iterator[None]:
-        """Make a call within. Overloaded when there is no room for it."""
-        throttle = self._throttles.setdefault((callee, criticality), Throttle())
+    def admitted(self, service: str, criticality: Criticality) -> Iterator[None]:
+        """Answer a request within. Overloaded when there is no room for it."""
         if self._under_way >= self._room[criticality]:
-            raise _refusal(callee, "no room here")
-        if throttle.refuses(time.monotonic()):
-            raise _refusal(callee, "no room there")
+            raise _refusal(service, "no room here")
+        if self._throttle(service, criticality).refuses(time.monotonic()):
+            raise _refusal(service, "no room there")
         self._under_way += 1
         try:
             yield
-        except (grpc.aio.AioRpcError, MercatoError) as failed:
-            if not _is_lost(failed):
-                throttle.accepted(time.monotonic())
-            raise
-        else:
-            throttle.accepted(time.monotonic())
         finally:
             self._under_way -= 1
+
+    @contextmanager
+    def judged(self, callee: str, criticality: Criticality) -> Iterator[None]:
+        """Make a call within, and note what becomes of it."""
+        throttle = self._throttle(callee, criticality)
+        try:
+            yield
+        except (grpc.aio.AioRpcError, MercatoError) as failed:
+            throttle.note(time.monotonic(), accepted=not _is_lost(failed))
+            raise
+        else:
+            throttle.note(time.monotonic(), accepted=True)
+
+    def _throttle(self, callee: str, criticality: Criticality) -> Throttle:
+        return self._throttles.setdefault((callee, criticality), Throttle())
 
 
 def _refusal(callee: str, why: str) -> Overloaded:

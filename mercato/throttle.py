@@ -37,14 +37,20 @@ class Throttle:
     _parts: deque[_Part] = field(default_factory=deque)
 
     def refuses(self, now: float) -> bool:
-        """Count a request; whether it is not to be sent."""
+        """Whether a request is not to be sent; then it is counted."""
         refused = self.chance.random() < self.share(now)
-        self._part(now).requests += 1
+        if refused:
+            self._part(now).requests += 1
         return refused
 
-    def accepted(self, now: float) -> None:
-        """The neighbour did what it was asked, or said why not."""
-        self._part(now).accepted += 1
+    def note(self, now: float, *, accepted: bool) -> None:
+        """Count a request that was sent, once it is known whether the neighbour did what it was asked, or said why not.
+
+        Not before: who takes his time has refused nothing.
+        """
+        part = self._part(now)
+        part.requests += 1
+        part.accepted += accepted
 
     def share(self, now: float) -> float:
         """The share of requests that is refused here."""

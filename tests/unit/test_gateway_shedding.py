@@ -45,7 +45,8 @@ def ask(shedding: Shedding, error: MercatoError, service: str = "order") -> int:
     for _ in range(100):
         with suppress(type(error), Overloaded), shedding.admitted(service, Criticality.SHEDDABLE):
             sent += 1
-            raise error
+            with shedding.judged(service, Criticality.SHEDDABLE):
+                raise error
     return sent
 
 

@@ -25,10 +25,10 @@ class Neighbour:
             if self.throttle.refuses(self.now):
                 continue
             sent += 1
-            if room >= 1.0:
-                room -= 1.0
-                good += 1
-                self.throttle.accepted(self.now)
+            accepted = room >= 1.0
+            room -= accepted
+            good += accepted
+            self.throttle.note(self.now, accepted=accepted)
         return sent, good
 
 
@@ -64,4 +64,7 @@ def test_who_is_gone_is_asked_now_and_then_and_found_when_it_is_back() -> None:
 
 def test_of_few_requests_nothing_is_made() -> None:
     throttle = Throttle()
-    assert not any(throttle.refuses(number / 1000) for number in range(FEW))
+    for number in range(FEW):
+        assert not throttle.refuses(number / 1000)
+        throttle.note(number / 1000, accepted=False)
+    assert throttle.share(FEW / 1000) > 0.9
