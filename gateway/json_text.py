@@ -6,10 +6,14 @@ can hold) becomes a `Flaw` in that place, so that whoever knows the path can nam
 
 import json
 import math
+import re
+from itertools import accumulate
 from typing import Any
 
 MAX_DEPTH = 32
 _LONGEST_NUMBER = 400
+_BRACKET = re.compile(r"[\[\]{}]")
+_STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 class MalformedJson(ValueError):
@@ -45,30 +49,27 @@ def loads(body: bytes) -> Any:
     if _depth(text) > MAX_DEPTH:
         raise MalformedJson(f"the body is nested deeper than {MAX_DEPTH} levels")
     try:
-        return _DECODER.decode(text)
+        return _scanned(text)
     except json.JSONDecodeError as wrong:
         raise MalformedJson(f"{wrong.msg} at line {wrong.lineno}, column {wrong.colno}") from None
+
+
+def _scanned(text: str) -> Any:
+    """What the decoder would say, in half its time where no blanks surround the value."""
+    try:
+        value, end = _DECODER.scan_once(text, 0)  # type: ignore[attr-defined]  # its stub lacks it
+    except StopIteration:
+        return _DECODER.decode(text)
+    return value if end == len(text) else _DECODER.decode(text)
 
 
 def _depth(text: str) -> int:
     """How deep brackets are nested, counted without recursion; brackets inside strings do not count."""
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return 0  # the usual case costs two passes of C
-    deepest = depth = 0
-    quoted = escaped = False
-    for character in text:
-        if escaped:
-            escaped = False
-        elif quoted:
-            escaped, quoted = character == "\\", character != '"'
-        elif character == '"':
-            quoted = True
-        elif character in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in "]}":
-            depth -= 1
-    return deepest
+    bare = text.replace("\\\\", "").replace('\\"', "") if "\\" in text else text
+    outside = "".join(bare.split('"')[::2])
+    return max(accumulate(map(_STEP.__getitem__, _BRACKET.findall(outside))), default=0)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Any:
