@@ -5,10 +5,10 @@ as "ask again", and a read-through that began before the change cannot put the o
 where nothing stands.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from mercato import log
 
@@ -41,15 +41,24 @@ class RedisSessionCopies:
 
     def drop(self, hashes: Iterable[str]) -> bool:
         """Put markers in the places of copies; False if Redis did not say that they are there."""
+        keys = [_key(token_hash) for token_hash in hashes]
         try:
-            pipeline = self._redis.pipeline(transaction=False)
-            for token_hash in hashes:
-                pipeline.set(_key(token_hash), "", ex=LIFE)
-            pipeline.execute()
+            self._mark(keys)
         except RedisError as problem:
             self._log.warning("session.copies_not_dropped", problem=str(problem))
             return False
         return True
+
+    def _mark(self, keys: Sequence[str]) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for key in keys:
+            pipeline.set(key, "", ex=LIFE)
+        try:
+            pipeline.execute()
+        except OutOfMemoryError:
+            # A full one takes nothing, but gives up what it has; the markers follow when there is room.
+            self._redis.delete(*keys)
+            raise
 
 
 def _key(token_hash: str) -> str:

@@ -34,6 +34,7 @@ from services.user.domain import InvalidCredentials
 from services.user.passwords import Passwords
 from tests.component.user_shop import CHEAP, PASSWORD, SUPPORT, Person, Shop, digest, open_shop
 from tests.servers import FreshDatabase
+from tests.valkeys import full, only_reading
 
 
 @pytest.fixture(scope="module")
@@ -348,6 +349,31 @@ def test_without_redis_sessions_begin_are_found_and_end(shop: Shop) -> None:
     assert shop.copy(person.digest)
     assert shop.sign_ins().drop_stale_copies()
     assert shop.copy(person.digest) == ""
+
+
+def test_a_full_redis_gives_up_the_copy_of_a_session_that_ended(shop: Shop) -> None:
+    person = shop.join()
+    assert shop.copy(person.digest)
+    with full(shop.redis):
+        shop.sign_ins().revoke_session(UUID(person.principal.session_id), None)
+        assert not shop.copy(person.digest)
+        with pytest.raises(NotFound):
+            shop.look_up(person.token)
+        assert not shop.sign_ins().drop_stale_copies()
+    assert shop.sign_ins().drop_stale_copies()
+    assert shop.copy(person.digest) == ""
+
+
+def test_a_redis_that_only_reads_costs_questions_and_nothing_else(shop: Shop) -> None:
+    with only_reading(shop.redis):
+        person = shop.join()
+        assert shop.copy(person.digest) is None
+        assert shop.look_up(person.token).subject == person.id
+        shop.sign_ins().revoke_session(UUID(person.principal.session_id), None)
+        with pytest.raises(NotFound):
+            shop.look_up(person.token)
+        assert not shop.sign_ins().drop_stale_copies()
+    assert shop.sign_ins().drop_stale_copies()
 
 
 def test_with_nothing_to_drop_the_worker_rests(shop: Shop) -> None:

@@ -1,6 +1,7 @@
 """How often one may ask: the contract's rates at the edge, with Redis and without."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from ipaddress import ip_network
 from typing import Any
 
@@ -14,6 +15,7 @@ from mercato.errors import Unauthenticated
 from mercato.local.server import free_port
 from tests.component.gateway.conftest import CUSTOMER, OTHER, Mesh, Running, bearer
 from tests.component.gateway.test_edge import problem
+from tests.valkeys import full, only_reading
 
 SIGN_IN = {"email": "a@example.org", "password": "correct horse"}
 PLACE = {
@@ -82,6 +84,17 @@ def test_without_redis_each_gateway_counts_for_itself_and_strictly_where_that_ma
     nowhere = f"redis://127.0.0.1:{free_port()}/0"
     alone = start(MERCATO_REDIS_URL=nowhere, MERCATO_GATEWAY_RATE_FACTOR="1")
     statuses = [sign_in(alone).status_code for _ in range(4)]
+    assert statuses == [401] * 3 + [429]
+
+
+@pytest.mark.parametrize("ailing", [full, only_reading])
+def test_a_redis_that_takes_nothing_is_one_that_is_away(
+    ailing: Callable[[Any], AbstractContextManager[None]], strict: Running, valkey_url: str
+) -> None:
+    from redis import Redis
+
+    with Redis.from_url(valkey_url) as redis, ailing(redis):
+        statuses = [sign_in(strict).status_code for _ in range(4)]
     assert statuses == [401] * 3 + [429]
 
 
