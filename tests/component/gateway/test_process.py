@@ -2,13 +2,14 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -112,6 +113,33 @@ def test_whoever_takes_over_a_door_nobody_is_turned_away(environment: dict[str, 
                 visitor.join()
     answers = sum((visitor.answers for visitor in visitors), Counter[Any]())
     assert set(answers) == {200}
+
+
+def test_a_gateway_without_file_descriptors_answers_again_when_it_has_some(environment: dict[str, str]) -> None:
+    with process(environment) as child, ExitStack() as held:
+        host, _, port = line(child.stdout, "gateway.ready")["address"].partition(":")
+        assert _answers(host, int(port), within=20)
+        few = len(list(Path(f"/proc/{child.pid}/fd").iterdir())) + 8
+        soft, hard = resource.prlimit(child.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (few, hard))
+        for _ in range(32):
+            held.enter_context(socket.create_connection((host, int(port))))
+        assert not _answers(host, int(port), within=2)
+        resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        held.close()
+        assert _answers(host, int(port), within=20)
+        assert child.poll() is None
+
+
+def _answers(host: str, port: int, within: float) -> bool:
+    connection = HTTPConnection(host, port, timeout=within)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def test_it_does_not_outlive_whoever_started_it(environment: dict[str, str]) -> None:
