@@ -14,7 +14,7 @@ from mercato.local.kafka import Kafka
 from mercato.local.part import Part, Slot, answers_http, external_part, server_part
 from mercato.local.postgres import Postgres
 from mercato.local.server import HOST
-from mercato.local.valkey import Valkey
+from mercato.local.valkey import KEYS, Valkey
 
 SERVERS = ("postgres", "valkey", "kafka")
 
@@ -57,10 +57,10 @@ class Table:
         self._settings = settings
         folder = home.folder
         self._postgres = Postgres(folder / "postgres", home.port("postgres"), home.secret("postgres"))
-        self._valkey = Valkey(folder / "valkey", home.port("valkey"), home.secret("valkey"))
+        accounts = {name: home.secret(f"valkey.{name}") for name in KEYS}
+        self._valkey = Valkey(folder / "valkey", home.port("valkey"), home.secret("valkey"), accounts)
         self._kafka = Kafka(folder / "kafka", home.port("kafka"), home.port("kafka.controller"))
         self._database_url = settings.database_url or self._postgres.url
-        self._redis_url = settings.redis_url or self._valkey.url
         self._bootstrap = settings.kafka_bootstrap or self._kafka.url
 
     def servers(self) -> list[Part]:
@@ -121,7 +121,7 @@ class Table:
             "MERCATO_GATEWAY_ADDRESS": self._gateway_address,
             "MERCATO_HEALTH_ADDRESS": health,
             "MERCATO_METRICS_ADDRESS": self._address(f"gateway.{letter}.metrics"),
-            "MERCATO_REDIS_URL": self._redis_url,
+            "MERCATO_REDIS_URL": self._redis("gateway"),
             "MERCATO_KAFKA_BOOTSTRAP": self._bootstrap,
             "MERCATO_LEAVE_FIRST": "1s",
         }
@@ -162,7 +162,7 @@ class Table:
         environment = self._common(service.name) | self._targets(service.calls)
         environment |= {
             "MERCATO_DATABASE_URL": self._as_role(service),
-            "MERCATO_REDIS_URL": self._redis_url,
+            "MERCATO_REDIS_URL": self._redis(service.name),
             "MERCATO_KAFKA_BOOTSTRAP": self._bootstrap,
             "MERCATO_GRPC_ADDRESS": address,
             "MERCATO_HEALTH_ADDRESS": health,
@@ -195,6 +195,10 @@ class Table:
 
     def _address(self, use: str) -> str:
         return f"{HOST}:{self._home.port(use)}"
+
+    def _redis(self, name: str) -> str:
+        """Valkey, as the account that reaches this process' keys and no others."""
+        return self._settings.redis_url or self._valkey.url_of(name)
 
     def _as_role(self, service: Service) -> str:
         """The database, as the role that sees this service's schema and no other."""

@@ -3,6 +3,7 @@
 import os
 import secrets
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 from mercato.local.server import HOST, converse, package_folder
@@ -20,7 +21,15 @@ databases 16
 maxmemory 256mb
 # What has no expiry is not a cache, and stays.
 maxmemory-policy volatile-lru
+{accounts}
 """
+KEYS: Mapping[str, str] = {
+    "gateway": "~rate:* ~reply:* %R~session:* %R~position:*",
+    "user": "~session:*",
+    "delivery": "~position:*",
+}
+"""Which keys each process touches that uses Valkey at all; R: it reads them and no more."""
+_ACCOUNT = "user {name} on >{password} resetchannels {keys} +@all -@dangerous -@admin -@pubsub"
 
 
 class Valkey:
@@ -30,22 +39,32 @@ class Valkey:
     user = "-"
     stop_signal = signal.SIGTERM
 
-    def __init__(self, folder: Path, port: int, password: str = "") -> None:
-        """Keep its file in the folder."""
+    def __init__(self, folder: Path, port: int, password: str = "", accounts: Mapping[str, str] | None = None) -> None:
+        """Keep its file in the folder. Accounts have passwords; they reach their own keys, and rule over nobody."""
         self.folder = folder.absolute()
         self.port = port
         self._password = password or secrets.token_urlsafe(16)
+        self._accounts = accounts or {}
 
     @property
     def url(self) -> str:
-        """The first of its databases."""
+        """The first of its databases, for whoever may do everything."""
         return f"redis://:{self._password}@{HOST}:{self.port}/0"
+
+    def url_of(self, name: str) -> str:
+        """The same for an account; empty where there is none."""
+        return f"redis://{name}:{self._accounts[name]}@{HOST}:{self.port}/0" if name in self._accounts else ""
 
     def prepare(self) -> None:
         """Write its configuration."""
         with explained(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+            accounts = [
+                _ACCOUNT.format(name=name, password=password, keys=KEYS[name])
+                for name, password in self._accounts.items()
+            ]
             values = {"host": HOST, "port": self.port, "folder": self.folder, "password": self._password}
+            values["accounts"] = "\n".join(accounts)
             # The password stands in a file that only we read, not in the list of processes.
             descriptor = os.open(self._configuration, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w") as file:

@@ -5,6 +5,7 @@ import pwd
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -19,7 +20,7 @@ from mercato.local.postgres import Postgres
 from mercato.local.procfs import Identity
 from mercato.local.server import free_port, is_free, running
 from mercato.local.trouble import Trouble
-from mercato.local.valkey import Valkey
+from mercato.local.valkey import KEYS, Valkey
 
 
 def test_postgres_is_the_real_one_and_keeps_what_was_committed(tmp_path: Path) -> None:
@@ -84,6 +85,65 @@ def test_valkey_keeps_what_was_written_through_a_kill(tmp_path: Path) -> None:
         os.kill(int(client.info("server")["process_id"]), signal.SIGKILL)
     with running(server, tmp_path / "log"), redis.Redis.from_url(server.url) as client:
         assert client.get("kept") == b"yes"
+
+
+@pytest.fixture(scope="module")
+def accounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A server with an account for each process that uses it."""
+    folder = tmp_path_factory.mktemp("accounts")
+    server = Valkey(folder / "valkey", free_port(), accounts=dict.fromkeys(KEYS, "open-sesame"))
+    with running(server, folder / "log"):
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "foreign"),
+    [
+        ("gateway", "rate:SignIn:x", ["session:x", "position:x"]),
+        ("user", "session:x", ["rate:SignIn:x", "reply:x", "position:x"]),
+        ("delivery", "position:x", ["session:x", "reply:x", "rate:SignIn:x"]),
+    ],
+)
+def test_an_account_of_valkey_reaches_its_own_keys_and_rules_over_nobody(
+    accounts: Valkey, name: str, own: str, foreign: list[str]
+) -> None:
+    with redis.Redis.from_url(accounts.url_of(name)) as client:
+        client.set(own, "1", ex=60)
+        assert client.get(own) == b"1"
+        assert client.eval("return redis.call('GET', KEYS[1])", 1, own) == b"1"
+        for key in foreign:
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.set(key, "1")
+        for command in (
+            "FLUSHALL",
+            "KEYS *",
+            "CONFIG GET *",
+            "ACL LIST",
+            "SHUTDOWN NOSAVE",
+            "MONITOR",
+        ):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.execute_command(*command.split())
+    assert not accounts.url_of("payment")
+
+
+def test_the_gateway_reads_copies_of_sessions_and_writes_none(accounts: Valkey) -> None:
+    with (
+        redis.Redis.from_url(accounts.url_of("user")) as user,
+        redis.Redis.from_url(accounts.url_of("gateway")) as gateway,
+    ):
+        user.set("session:y", "copy", ex=60)
+        assert gateway.mget(["session:y"]) == [b"copy"]
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            gateway.delete("session:y")
+
+
+def test_without_the_password_of_its_own_nobody_is_an_account(accounts: Valkey) -> None:
+    with (
+        redis.Redis.from_url(accounts.url_of("user").replace("open-sesame", "guessed")) as client,
+        pytest.raises(redis.exceptions.AuthenticationError),
+    ):
+        client.get("session:x")
 
 
 def test_kafka_keeps_what_was_produced(tmp_path: Path) -> None:
