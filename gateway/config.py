@@ -1,5 +1,6 @@
 """Settings of the gateway, beside those of every process (`mercato.config.Settings`)."""
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import NamedTuple
@@ -7,6 +8,8 @@ from typing import NamedTuple
 from gateway.rates import Network, networks
 from gateway.shedding import MOST_REQUESTS
 from mercato.config import BadSettings, config, duration, var, words
+
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 
 
 def _deadlines(text: str) -> Mapping[str, timedelta]:
@@ -29,6 +32,15 @@ def _address(text: str) -> Address:
     return Address(host, int(port))
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    """Origins by name. Not any: their pages may send cookies along, and read what is answered to them."""
+    found = words(text)
+    for each in found:
+        if not _ORIGIN.fullmatch(each):
+            raise BadSettings(f"MERCATO_GATEWAY_ORIGINS names origins such as https://shop.example, not {each!r}")
+    return found
+
+
 @config(prefix="MERCATO_GATEWAY")
 class GatewayConfig:
     """Where the gateway listens, how long it waits, and who else's pages may call it."""
@@ -42,7 +54,7 @@ class GatewayConfig:
     most_requests: int = var(default=MOST_REQUESTS, converter=int)
     body_timeout: timedelta = var(default="10s", converter=duration)
     # Origins whose pages may call, beside our own: `https://shop.example,https://staff.example`.
-    origins: tuple[str, ...] = var(default="", converter=words)
+    origins: tuple[str, ...] = var(default="", converter=_origins)
     # Times as many requests as the contracts allow; 0: twelve in development, one otherwise.
     rate_factor: float = var(default="0", converter=float)
     # Gateways that share the rates while Redis is away, and the networks of proxies whose X-Forwarded-For is believed.

@@ -10,10 +10,12 @@ import httpx
 import pytest
 from google.protobuf.empty_pb2 import Empty
 
+from gateway.config import GatewayConfig
 from gateway.sessions import Credential, Sessions
 from mercato.api.order.v1 import order_pb2
 from mercato.api.product.v1 import product_pb2
 from mercato.api.user.v1 import user_pb2
+from mercato.config import BadSettings, load
 from mercato.errors import NotFound, Unauthenticated
 from mercato.local.server import free_port
 from mercato.rpc.call import NOBODY, Principal
@@ -176,3 +178,13 @@ def test_what_the_service_does_not_know_opens_nothing() -> None:
 
     with pytest.raises(Unauthenticated):
         asyncio.run(Sessions(None, unknown, FixedClock()).principal("token"))
+
+
+@pytest.mark.parametrize(
+    "origins", ["*", "https://*.shop.example", "null", "shop.example", "https://shop.example/x", "HTTPS://Shop.Example"]
+)
+def test_pages_that_may_bring_a_cookie_are_named_one_by_one(origins: str) -> None:
+    with pytest.raises(BadSettings, match="ORIGINS"):
+        load(GatewayConfig, {"MERCATO_GATEWAY_ORIGINS": origins})
+    named = load(GatewayConfig, {"MERCATO_GATEWAY_ORIGINS": "https://shop.example,http://localhost:5173"})
+    assert named.origins == ("https://shop.example", "http://localhost:5173")
