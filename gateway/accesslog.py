@@ -2,34 +2,37 @@
 
 import asyncio
 import time
+from collections import Counter as Counts
+from collections.abc import Sequence
 
 from mercato import log
-from mercato.telemetry import Counter
+from mercato.telemetry import Counter, Histogram
 
 _PAUSE = 0.25  # seconds
+Row = tuple[float, str, str, int, int, float, str, bool]
+REQUESTS = Counter("gateway_requests", "Answered requests.", ("method", "route", "status"))
+SECONDS = Histogram("gateway_request_seconds", "Time from a request's head to the end of its answer.", ("route",))
 _HOT = Counter("gateway_requests_from_memory", "Requests answered from kept replies.", ("route", "status"))
 
 
 class AccessLog:
-    """Notes requests, and writes a line for each a moment later."""
+    """Notes plain reads, and writes a line for each a moment later."""
 
     def __init__(self) -> None:
-        self._rows: list[tuple[float, str, str, int, int, float, str]] = []
+        self._rows: list[Row] = []
 
-    def note(self, path: str, route: str, status: int, size: int, began: float, request_id: str) -> None:
-        """A request was answered just now; `began` is of the monotonic clock."""
+    def note(
+        self, path: str, route: str, status: int, size: int, began: float, request_id: str, from_memory: bool
+    ) -> None:
+        """A request was answered just now, from memory or by a service; `began` is of the monotonic clock."""
         if not self._rows:
             asyncio.get_running_loop().call_later(_PAUSE, self.flush)
-        self._rows.append((time.time(), path, route, status, size, time.monotonic() - began, request_id))
+        self._rows.append((time.time(), path, route, status, size, time.monotonic() - began, request_id, from_memory))
 
     def flush(self) -> None:
         """Write what was noted."""
         rows, self._rows = self._rows, []
-        counted: dict[tuple[str, str], int] = {}
-        for _, _, route, status, *_ in rows:
-            counted[route, str(status)] = counted.get((route, str(status)), 0) + 1
-        for labels, number in counted.items():
-            _HOT.add(*labels, amount=number)
+        _count(rows)
         log.write_lines(
             "http.request",
             (
@@ -42,8 +45,20 @@ class AccessLog:
                     "status": status,
                     "bytes": size,
                     "ms": round(seconds * 1000, 1),
-                    "from_memory": True,
+                    "from_memory": from_memory,
                 }
-                for at, path, route, status, size, seconds, request_id in rows
+                for at, path, route, status, size, seconds, request_id, from_memory in rows
             ),
         )
+
+
+def _count(rows: Sequence[Row]) -> None:
+    counted = Counts((route, str(status), from_memory) for _, _, route, status, _, _, _, from_memory in rows)
+    for (route, status, from_memory), number in counted.items():
+        if from_memory:
+            _HOT.add(route, status, amount=number)
+        else:
+            REQUESTS.add("GET", route, status, amount=number)
+    for _, _, route, _, _, seconds, _, from_memory in rows:
+        if not from_memory:
+            SECONDS.observe(seconds, route)

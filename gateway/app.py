@@ -31,6 +31,7 @@ from gateway.live.places import Places, room_for
 from gateway.live.position import Positions
 from gateway.live.vigil import ROUND, Pace
 from gateway.pages import Pages
+from gateway.plain import PlainReads
 from gateway.rates import Rates
 from gateway.routes import Router, Template
 from gateway.sessions import Sessions
@@ -87,11 +88,12 @@ async def gateway(
         access = Access(sessions, frozenset(config.origins))
         mesh = Mesh(access, caller, limits, rates, replies, SharedReplies(redis), clock)
         health, live = Health(), _live(mesh, redis, found, config)
-        routes = _routes(mesh, shedding, health, live, files, found)
+        plain = PlainReads(shedding)
+        routes = _routes(mesh, shedding, plain, health, live, files, found)
         lines = AccessLog()
         closing.callback(lines.flush)
         edge = Edge(_manners(Dispatcher(routes), config), limits)
-        yield Gateway(HotPath(edge, replies, lines, config.gzip_from), health, live)
+        yield Gateway(HotPath(edge, plain, replies, lines, config.gzip_from), health, live)
 
 
 def _live(mesh: Mesh, redis: Redis | None, found: Sequence[Operation], config: GatewayConfig) -> OrderEvents | None:
@@ -108,6 +110,7 @@ def _live(mesh: Mesh, redis: Redis | None, found: Sequence[Operation], config: G
 def _routes(
     mesh: Mesh,
     shedding: Shedding,
+    plain: PlainReads,
     health: Health,
     live: OrderEvents | None,
     files: Sequence[FileDescriptor],
@@ -118,8 +121,10 @@ def _routes(
     for operation in found:
         for binding in operation.bindings:
             form = Upload if operation.uploads else Download if operation.streams else Endpoint
-            handler = guarded(form(operation, binding, mesh), operation, shedding)
-            router.add(binding.method, binding.template, handler)
+            endpoint = form(operation, binding, mesh)
+            router.add(binding.method, binding.template, guarded(endpoint, operation, shedding))
+            if isinstance(endpoint, Endpoint) and endpoint.plain:
+                plain.add(operation, binding, endpoint.plain)
     webhooks = Webhooks(mesh)
     pages = Pages(files, found, comments(), {**(live.paths() if live else {}), **webhooks.paths()})
     for path, page in {**health.routes(), **(live.routes() if live else {}), **pages.routes()}.items():

@@ -19,6 +19,8 @@ Handler = Callable[[Request, Mapping[str, str], Visit], Awaitable[Response]]
 
 # Keys of ours in the ASGI scope: what the edge knows before, and what the log wants to know after.
 VISIT, ROUTE = "mercato.visit", "mercato.route"
+REFUSAL = "mercato.refusal"
+"""What went wrong already, on the short way; the long one only says so."""
 
 
 def guarded(handler: Handler, operation: Operation, shedding: Shedding) -> Handler:
@@ -60,6 +62,8 @@ class Dispatcher:
                 return Response(status_code=204, headers=allow)
             raise Problem.edge("METHOD_NOT_ALLOWED", headers=allow) from None
         request.scope[ROUTE] = found.template.text
+        if REFUSAL in request.scope:
+            raise request.scope[REFUSAL]
         return await found.target(request, found.variables, visit)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.accesslog import REQUESTS, SECONDS
 from gateway.calls import Visit
 from gateway.dispatch import ROUTE, VISIT, problem_of
 from gateway.limits import SECURITY, Limits
@@ -14,10 +15,7 @@ from gateway.problems import Problem
 from gateway.rates import STANDING
 from gateway.upgrade import SOCKET, Socket, as_request
 from mercato import log
-from mercato.telemetry import Counter, Histogram
 
-_REQUESTS = Counter("gateway_requests", "Answered requests.", ("method", "route", "status"))
-_SECONDS = Histogram("gateway_request_seconds", "Time from a request's head to the end of its answer.", ("route",))
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 # A token names up to 32 aggregates: we must take back what we gave.
 _LONGEST_CONSISTENCY = 4096
@@ -39,7 +37,7 @@ class Edge:
         if scope["type"] != "http":
             return
         headers = Headers(scope=scope)
-        visit = _visit(headers)
+        visit = scope.get(VISIT) or _visit(headers)
         scope[VISIT] = visit
         answer = _Answer(send, scope, visit, without_body=scope["method"] == "HEAD")
         if socket:
@@ -104,8 +102,8 @@ def _visit(headers: Headers) -> Visit:
 def _note(scope: Scope, visit: Visit, answer: _Answer) -> None:
     """One line and one count for the request."""
     seconds, route, method = time.monotonic() - visit.began, scope.get(ROUTE, ""), scope["method"]
-    _REQUESTS.add(method if method in _METHODS else "other", route, str(answer.status))
-    _SECONDS.observe(seconds, route)
+    REQUESTS.add(method if method in _METHODS else "other", route, str(answer.status))
+    SECONDS.observe(seconds, route)
     logger = log.get(__name__)
     (logger.debug if route in _QUIET else logger.info)(
         "http.request",

@@ -1,7 +1,7 @@
 """One REST form of an rpc: from a request to a call, from its reply to an answer."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -15,15 +15,15 @@ from gateway.access import Access
 from gateway.calls import Caller, Reply, Visit, headers_of
 from gateway.conditions import etag_of, idempotency_key, not_modified, version_wanted
 from gateway.contract import ETAG, REQUEST_ID, Binding, Operation
-from gateway.keeping import KeptReply, Key, Replies, key_of
-from gateway.limits import JSON, SECURITY, Limits, check_accepts
+from gateway.keeping import KeptReply, Replies, key_of
+from gateway.limits import JSON, Limits, check_accepts
+from gateway.plain import PlainRead, ids_in
 from gateway.problems import Problem
 from gateway.rates import Rates
 from gateway.sessions import clear_cookie, set_cookie
 from gateway.sharing import SharedReplies
 from gateway.transcode import Transcoder
 from mercato.clock import Clock
-from mercato.policy import Keeping
 from mercato.rpc.call import NOBODY, Principal
 
 _SIGN_OUT = "SignOut"
@@ -61,69 +61,31 @@ class Endpoint:
         self._transcoder = Transcoder(operation, binding)
         reply = operation.rpc.output_type
         self._reply_has_etag = ETAG in reply.fields_by_name and not binding.response_body
-        self._keeping = operation.policy.keeping if mesh.replies.most_bytes else None
+        self.plain = (
+            PlainRead(operation, binding, self._transcoder, self._call, mesh.replies, mesh.shared)
+            if operation.policy.keeping
+            else None
+        )
         self._located = operation.creates and not binding.template.verb and "id" in reply.fields_by_name
 
     async def __call__(self, request: Request, variables: Mapping[str, str], visit: Visit) -> Response:
         """The answer to a request. Problem, MercatoError or AioRpcError when there is none."""
         principal = await self._mesh.admit(self.operation, request, JSON)
         message = await self._message(request, variables, principal)
-        if self._keeping and _is_plain(request):
-            return await self._kept(request, message, visit, self._keeping)
+        if self.plain and _is_plain(request):
+            return _given(request, await self.plain.reply(key_of(request.scope), message, visit))
         reply = await self._call(message, visit, principal)
         if not self.operation.safe:
             # Others hear of it by an event; whoever comes by this gateway shall not wait for that.
-            self._mesh.replies.drop(self.operation.service, _ids(reply.message, ("id",)), time.monotonic())
+            self._mesh.replies.drop(self.operation.service, ids_in(reply.message, ("id",)), time.monotonic())
         return self._answer(request, reply)
 
-    async def _call(self, message: Message, visit: Visit, principal: Principal) -> Reply:
+    async def _call(self, message: Message, visit: Visit, principal: Principal = NOBODY) -> Reply:
         try:
             return await self._mesh.caller.call(self.operation.rpc, message, visit, principal)
         except grpc.aio.AioRpcError as failed:
             problem = Problem.of_call(failed).named(self._transcoder.public)
             raise replace(problem, headers=headers_of(failed.trailing_metadata())) from None
-
-    async def _kept(self, request: Request, message: Message, visit: Visit, keeping: Keeping) -> Response:
-        """The answer to somebody without a session, kept for the next one. Who comes meanwhile waits for it."""
-        replies, key = self._mesh.replies, key_of(request.scope)
-        if (waiting := replies.under_way(key)) is not None:
-            await waiting
-            if found := replies.find(key, time.monotonic()):
-                return _given(request, found)
-        with replies.asking(key) as began:
-            kept = await self._shared(key, keeping)
-            if kept is None:
-                reply = (await self._call(message, visit, NOBODY)).message
-                body, version = self._transcoder.answer(reply), getattr(reply, ETAG, "")
-                kept = self._keepable(body, version, self._tags(reply, keeping), began, keeping)
-                if keeping.shared:
-                    await self._mesh.shared.put(key, kept, version)
-            replies.keep(key, kept)
-        return _given(request, kept)
-
-    async def _shared(self, key: Key, keeping: Keeping) -> KeptReply | None:
-        """A reply that another gateway asked for, if it holds here."""
-        replies = self._mesh.replies
-        found = await self._mesh.shared.find(key) if keeping.shared and replies.live else None
-        if found is None:
-            return None
-        kept = self._keepable(found.body, found.version, found.tags, time.monotonic() - found.age, keeping)
-        return kept if replies.holds(kept) else None
-
-    def _keepable(self, body: bytes, version: str, tags: Iterable[str], began: float, keeping: Keeping) -> KeptReply:
-        headers = {
-            "Content-Type": "application/json",
-            "Cache-Control": "public, no-cache",  # kept by whoever likes, and asked about: it may change any second
-            "Vary": "Authorization, Cookie, Accept-Encoding",
-            "ETag": etag_of(version, body),
-            **SECURITY,
-        }
-        return KeptReply.of(body, headers, self._binding.template.text, tags, began, keeping.seconds)
-
-    def _tags(self, reply: Any, keeping: Keeping) -> list[str]:
-        """What a reply is of."""
-        service = self.operation.service
-        return [f"{service}/{each}" for each in _ids(reply, keeping.of)] if keeping.of else [service]
 
     async def _message(self, request: Request, variables: Mapping[str, str], principal: Principal) -> Message:
         key = idempotency_key(request.headers, required=self.operation.policy.key_required)
@@ -189,21 +151,6 @@ def _given(request: Request, kept: KeptReply) -> Response:
 def _is_plain(request: Request) -> bool:
     """Whether a request is by nobody in particular, and does not ask for what it has just written."""
     return request.method == "GET" and not _PERSONAL.intersection(request.headers.keys())
-
-
-def _ids(reply: Any, fields: Iterable[str]) -> list[str]:
-    """The aggregates that some fields of a reply name."""
-    return [value for name in fields for value in _values(reply, name.split(".")) if value]
-
-
-def _values(message: Any, path: Sequence[str]) -> Iterator[str]:
-    """What stands at a path of fields, lists among them, in a message."""
-    found = getattr(message, path[0], "")
-    if len(path) == 1:
-        yield found
-    else:
-        for each in found:
-            yield from _values(each, path[1:])
 
 
 def _is_pending(message: Any) -> bool:

@@ -1,32 +1,37 @@
-"""The hot path: kept replies, given before anything else is done with a request.
+"""The hot path: plain reads, answered before anything else is done with a request.
 
 A plain ASGI callable, for what it saves: a request for a public address, by nobody in particular and without a wish
-that needs thought, costs two dictionary look-ups and two sends. Whatever is not surely such a request goes the long
-way.
+that needs thought, costs two dictionary look-ups and two sends; where nothing is kept, the call of a service as well.
+Whatever is not surely such a request goes the long way, and so does whatever comes to be a refusal.
 """
 
 import time
-from secrets import token_hex
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.accesslog import AccessLog
+from gateway.calls import Visit
+from gateway.dispatch import REFUSAL, VISIT
 from gateway.keeping import Headers, KeptReply, Replies, key_of
+from gateway.plain import PlainReads
 from mercato import log
 
 # Headers that ask for more than the bytes: who it is, a body, another origin, what one has written before.
 _THOUGHT = frozenset(
     {b"authorization", b"cookie", b"content-length", b"transfer-encoding", b"origin", b"x-consistency", b"expect"}
 )
+_NOTED = frozenset({b"accept-encoding", b"if-none-match", b"x-request-id", b"traceparent"})
 _JSON = (b"*/*", b"application/json")
 _MOST_HEADERS, _MOST_BYTES = 40, 4096
 
 
 class HotPath:
-    """Answers from the kept replies what it can, and passes on the rest."""
+    """Answers what it can, from the kept replies or by asking, and passes on the rest."""
 
-    def __init__(self, app: ASGIApp, replies: Replies, lines: AccessLog, gzip_from: int) -> None:
+    def __init__(self, app: ASGIApp, reads: PlainReads, replies: Replies, lines: AccessLog, gzip_from: int) -> None:
         self._app = app
+        self._reads = reads
         self._replies = replies
         self._lines = lines
         self._gzip_from = gzip_from
@@ -35,24 +40,26 @@ class HotPath:
         """Answer one request."""
         if scope["type"] != "http" or scope["method"] != "GET":
             return await self._app(scope, receive, send)
-        began = time.monotonic()
-        replies, key = self._replies, key_of(scope)
-        reply = replies.find(key, began)
-        waiting = replies.under_way(key) if reply is None else None
-        if reply is None and waiting is None:
-            return await self._app(scope, receive, send)
-        wish = _Wish.of(scope["headers"])
+        began, key = time.monotonic(), key_of(scope)
+        reply = self._replies.find(key, began)
+        wanted = self._reads.find(*key) if reply is None or self._replies.wants_renewal(reply, began) else None
+        wish = _Wish.of(scope["headers"]) if reply or wanted else None
         if wish is None:
             return await self._app(scope, receive, send)
-        if waiting is not None:
-            await waiting
-            reply = replies.find(key, began)
-        if reply is None or replies.wants_renewal(reply, began):
-            return await self._app(scope, receive, send)
+        if wanted:
+            visit = Visit(wish.request_id, log.traceparent(wish.traceparent), began=began)
+            try:
+                with log.bound(request_id=visit.request_id, traceparent=visit.traceparent):
+                    reply = await self._reads.reply(wanted, key, visit)
+            except Exception as refusal:  # noqa: BLE001  it is told on the long way, as any other
+                if reply is None:
+                    scope[VISIT], scope[REFUSAL] = visit, refusal
+                    return await self._app(scope, receive, send)
+        assert reply
         status, headers, body = self._answer(reply, wish)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-        self._lines.note(scope["path"], reply.route, status, len(body), began, wish.request_id)
+        self._lines.note(scope["path"], reply.route, status, len(body), began, wish.request_id, not wanted)
         return None
 
     def _answer(self, reply: KeptReply, wish: "_Wish") -> tuple[int, Headers, bytes]:
@@ -68,36 +75,28 @@ class HotPath:
 class _Wish:
     """What a plain request asks for."""
 
-    __slots__ = ("gzip", "knows", "request_id")
+    __slots__ = ("gzip", "knows", "request_id", "traceparent")
 
-    def __init__(self) -> None:
-        self.request_id = ""
-        self.gzip = False
-        self.knows = b""
+    def __init__(self, found: Mapping[bytes, bytes]) -> None:
+        encoding = found.get(b"accept-encoding", b"")
+        self.gzip = b"gzip" in encoding and b"gzip;q=0" not in encoding.replace(b" ", b"")
+        self.knows = found.get(b"if-none-match", b"")
+        self.request_id = log.request_id(found.get(b"x-request-id", b"").decode("latin-1"))
+        self.traceparent = found.get(b"traceparent", b"").decode("latin-1")
 
     @classmethod
     def of(cls, headers: Headers) -> "_Wish | None":
         """The wish of a request; None if it is not plain."""
-        wish, hosts, size = cls(), 0, 0
+        found: dict[bytes, bytes] = {}
+        hosts = size = 0
         for name, value in headers:
             size += len(value)
-            if name in _THOUGHT:
+            if name in _THOUGHT or (name == b"accept" and value not in _JSON):
                 return None
-            if name == b"host":
-                hosts += 1
-            elif name == b"accept":
-                if value not in _JSON:
-                    return None
-            elif name == b"accept-encoding":
-                wish.gzip = b"gzip" in value and b"gzip;q=0" not in value.replace(b" ", b"")
-            elif name == b"if-none-match":
-                wish.knows = value
-            elif name == b"x-request-id":
-                wish.request_id = log.request_id(value.decode("latin-1"))
-        if hosts != 1 or len(headers) > _MOST_HEADERS or size > _MOST_BYTES:
-            return None
-        wish.request_id = wish.request_id or token_hex(12)
-        return wish
+            if name in _NOTED:
+                found[name] = value
+            hosts += name == b"host"
+        return cls(found) if hosts == 1 and len(headers) <= _MOST_HEADERS and size <= _MOST_BYTES else None
 
 
 def _length(body: bytes) -> tuple[bytes, bytes]:

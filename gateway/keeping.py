@@ -37,6 +37,7 @@ class KeptReply:
     """A reply as bytes, and until when it may be given. Times are of the monotonic clock, in seconds."""
 
     body: bytes
+    version: str
     headers: Headers
     etag: bytes
     route: str
@@ -48,12 +49,20 @@ class KeptReply:
 
     @classmethod
     def of(
-        cls, body: bytes, headers: Mapping[str, str], route: str, tags: Iterable[str], began: float, seconds: float
+        cls,
+        body: bytes,
+        version: str,
+        etag: str,
+        headers: Headers,
+        route: str,
+        tags: Iterable[str],
+        began: float,
+        seconds: float,
     ) -> "KeptReply":
-        """A reply that was asked for at a time, to be kept for some seconds from then."""
-        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        etag = headers.get("ETag", "").encode("latin-1")
-        return cls(body, raw, etag, route, frozenset(tags), began, began + seconds, began + seconds * _RENEW_PART)
+        """A reply of a version that was asked for at a time, to be kept for some seconds from then."""
+        tag = etag.encode("latin-1")
+        until, renew = began + seconds, began + seconds * _RENEW_PART
+        return cls(body, version, [*headers, (b"etag", tag)], tag, route, frozenset(tags), began, until, renew)
 
     @property
     def text_headers(self) -> dict[str, str]:

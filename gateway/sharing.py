@@ -57,12 +57,12 @@ class SharedReplies:
             self._give_up(problem)
             return None
 
-    async def put(self, key: Key, kept: KeptReply, version: str) -> None:
+    async def put(self, key: Key, kept: KeptReply) -> None:
         """Share a reply."""
         if self._redis is None or time.monotonic() < self._again:
             return
         asked = time.time() - (time.monotonic() - kept.began)
-        head = orjson.dumps([asked, version, sorted(kept.tags)])
+        head = orjson.dumps([asked, kept.version, sorted(kept.tags)])
         try:
             await self._redis.set(_name(key), head + b"\n" + kept.body, px=int((kept.until - kept.began) * 1000))
         except Exception as problem:  # noqa: BLE001 -- it is kept here, if not there

@@ -58,7 +58,10 @@ class Shedding:
             throttle.note(time.monotonic(), accepted=True)
 
     def _throttle(self, callee: str, criticality: Criticality) -> Throttle:
-        return self._throttles.setdefault((callee, criticality), Throttle())
+        key = callee, criticality
+        if key not in self._throttles:  # no setdefault: making one costs as much as a call, for its dice
+            self._throttles[key] = Throttle()
+        return self._throttles[key]
 
 
 def _refusal(callee: str, why: str) -> Overloaded:

@@ -8,7 +8,7 @@ KEY = (b"/a", b"")
 
 
 def reply(body: bytes = b"x" * 5000) -> KeptReply:
-    return KeptReply.of(body, {"ETag": '"1"'}, "/a", ["product"], 100.0, 300.0)
+    return KeptReply.of(body, "1", '"1"', [], "/a", ["product"], 100.0, 300.0)
 
 
 def test_a_reply_that_was_compressed_while_it_was_kept_gives_back_what_it_took() -> None:
