@@ -1,5 +1,6 @@
 """The Kubernetes manifests, rendered by kubectl and held against the API's schemas and against the project."""
 
+import ipaddress
 import re
 import subprocess
 import sys
@@ -11,6 +12,10 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+
+from gateway.contract import published, rpcs
+from mercato.policy import policy_of
+from mercato.rpc.contract import owner_of
 
 ROOT = Path(__file__).resolve().parents[2]
 KUBECTL = Path(sys.executable).with_name("kubectl")
@@ -90,6 +95,50 @@ def test_callers_are_told_where_every_service_is(manifests: list[Manifest]) -> N
     targets = {name for name in settings["data"] if name.startswith("MERCATO_TARGET_")}
     assert targets == {f"MERCATO_TARGET_{service.upper()}" for service in SERVICES}
     assert settings["data"]["MERCATO_ENVIRONMENT"] == "production"
+
+
+def callers_of(policy: Manifest) -> set[str]:
+    """The processes that a policy lets in, by gRPC and in no other way."""
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["ports"] == [{"port": "grpc"}]
+    (source,) = rule["from"]
+    (expression,) = source["podSelector"]["matchExpressions"]
+    assert (source.keys(), expression["key"], expression["operator"]) == (
+        *({"podSelector"}, "app.kubernetes.io/name"),
+        "In",
+    )
+    return set(expression["values"])
+
+
+def test_pods_reach_those_whom_the_contracts_let_them_call_and_no_others(manifests: list[Manifest]) -> None:
+    callers: dict[str, set[str]] = {service: set() for service in SERVICES}
+    for rpc in rpcs(published()):
+        service, policy = owner_of(rpc.containing_service), policy_of(rpc)
+        if service in SERVICES:
+            callers[service] |= (policy.callers & {*SERVICES, "gateway"}) | ({"gateway"} if policy.for_users else set())
+    policies = of_kind(manifests, "NetworkPolicy")
+    assert {service: callers_of(policies[service]) for service in SERVICES} == callers
+    for name in (*SERVICES, "gateway"):
+        assert policies[name]["spec"]["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": name}}
+
+
+def test_nobody_reaches_a_pod_that_no_policy_names_and_payment_alone_goes_out(manifests: list[Manifest]) -> None:
+    policies = of_kind(manifests, "NetworkPolicy")
+    everybody = {"matchLabels": {"app.kubernetes.io/part-of": "mercato"}}
+    assert policies.pop("nobody")["spec"] == {"podSelector": everybody, "policyTypes": ["Ingress", "Egress"]}
+    for each in manifests:
+        if each["kind"] in {"Deployment", "Job"}:
+            assert everybody["matchLabels"].items() <= each["spec"]["template"]["metadata"]["labels"].items()
+    private = [ipaddress.ip_network(net) for net in ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")]
+    out = {
+        name: ipaddress.ip_network(peer["ipBlock"]["cidr"])
+        for name, policy in policies.items()
+        for rule in policy["spec"].get("egress", ())
+        for peer in rule["to"]
+        if ipaddress.ip_network(peer["ipBlock"]["cidr"]) not in [*private, ipaddress.ip_network("fc00::/7")]
+    }
+    assert out.keys() == {"provider"}
+    assert policies["provider"]["spec"]["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "payment"}}
 
 
 def test_no_secret_stands_in_a_manifest(manifests: list[Manifest]) -> None:
