@@ -153,6 +153,15 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Which slot an order is to come in, where to, and for how much."""
+
+    slot_id: UUID
+    place: tuple[float, float]
+    subtotal: Money
+
+
+@dataclass(frozen=True, slots=True)
 class SlotQuote:
     """What an order needs to know of its slot."""
 

@@ -14,7 +14,7 @@ from mercato.errors import InvalidArgument
 from mercato.money import Money
 from mercato.wire import money_from_pb, money_to_pb, time_to_pb
 from services.delivery.booking import Wanted
-from services.delivery.domain import Courier, Hold, HoldState, Hours, Quote, Slot, SlotQuote, Zone
+from services.delivery.domain import Asked, Courier, Hold, HoldState, Hours, Quote, Slot, SlotQuote, Zone
 from services.delivery.geometry import Corner, simple
 from services.delivery.shipment import Destination, Plan, Shipment, State
 
@@ -84,6 +84,12 @@ def quote_to_pb(quote: Quote) -> pb.Quote:
 
 def slot_quote_to_pb(quote: SlotQuote) -> pb.SlotQuote:
     return pb.SlotQuote(slot=slot_to_pb(quote.slot), warehouse_ids=quote.warehouse_ids, fee=money_to_pb(quote.fee))
+
+
+def asked(request: pb.QuoteSlotRequest) -> Asked:
+    """What an order wants to know of its slot."""
+    place = corner(request.location, "location")
+    return Asked(UUID(request.slot_id), place, money_from_pb(request.subtotal, "subtotal"))
 
 
 def wanted(request: pb.HoldSlotRequest) -> Wanted:

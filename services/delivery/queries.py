@@ -9,7 +9,7 @@ from psycopg.rows import class_row, dict_row
 
 from mercato.errors import NotFound
 from mercato.postgres import Database
-from services.delivery.domain import AddressNotServed, Courier, Slot, SlotClosed, UnknownZone, Zone
+from services.delivery.domain import AddressNotServed, Courier, Slot, UnknownZone, Zone
 from services.delivery.geometry import Corner, contains
 from services.delivery.rows import Row, shipment_of, slot_of, zone_of
 from services.delivery.shipment import Shipment
@@ -50,7 +50,16 @@ EARLIEST: LiteralString = (
 """
 )
 
-OPEN_SLOT: LiteralString = SLOTS + "where s.id = %s and s.zone_id = %s and s.cutoff_time > now() and s.capacity > 0"
+# For each place the zones whose frames it lies in, with the slot that is asked for if it is one of theirs, and open.
+ZONES_AND_SLOTS: LiteralString = """
+    select asked.n, asked.latitude, asked.longitude, z.id, z.name, z.time_zone, z.area, z.warehouse_ids, z.currency,
+        z.delivery_fee, z.free_from, z.minimum_total, s.id as slot_id, s.zone_id, s.start_time, s.end_time,
+        s.cutoff_time, s.capacity, s.taken
+    from unnest(%b::float8[], %b::float8[], %b::uuid[]) with ordinality as asked (latitude, longitude, slot_id, n)
+    join delivery.zone z on box(z.area) @> box(point(asked.longitude, asked.latitude))
+    left join delivery.slot s on s.id = asked.slot_id and s.zone_id = z.id and s.cutoff_time > now() and s.capacity > 0
+    order by asked.n, z.id
+"""
 
 # What nobody planned is nobody's: tombstones are not shown.
 GET_SHIPMENT: LiteralString = (
@@ -81,6 +90,10 @@ LIST_COURIERS: LiteralString = """
     order by name, id
     limit %(most)s
 """
+
+
+Located = tuple[Zone, Slot | None] | None
+"""A zone and a slot of it; nothing where nobody delivers."""
 
 
 class DeliveryQueries:
@@ -118,11 +131,16 @@ class DeliveryQueries:
         """The next slot of a zone that has a place left."""
         return next((slot_of(row) for row in self._rows(EARLIEST, [zone_id])), None)
 
-    def open_slot(self, slot_id: UUID, zone_id: str) -> Slot:
-        """A slot that may still be ordered. SlotClosed if it may not, or is not one of the zone's."""
-        for row in self._rows(OPEN_SLOT, [slot_id, zone_id]):
-            return slot_of(row)
-        raise SlotClosed
+    def zones_and_slots(self, asked: Sequence[tuple[Corner, UUID]]) -> list[Located]:
+        """The zone that each place lies in, with the slot of it that may still be ordered, if that is one."""
+        places = [place for place, _ in asked]
+        columns = [[place[0] for place in places], [place[1] for place in places], [slot_id for _, slot_id in asked]]
+        found: dict[int, Located] = {}
+        for row in self._rows(ZONES_AND_SLOTS, columns):
+            number, zone = row["n"] - 1, zone_of(row)
+            if number not in found and contains(zone.polygon, places[number]):
+                found[number] = zone, slot_of({**row, "id": row["slot_id"]}) if row["slot_id"] else None
+        return [found.get(number) for number in range(len(asked))]
 
     def shipment(self, shipment_id: UUID, only_of: str | None) -> Shipment:
         """A shipment, of this customer or courier alone if one is named. NotFound."""

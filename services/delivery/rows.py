@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from mercato.money import Money
 from services.delivery.domain import Hold, HoldState, Hours, Slot, Zone
-from services.delivery.shipment import Destination, Position, Shipment, State
+from services.delivery.shipment import Destination, Plan, Position, Shipment, State
 
 Row = dict[str, Any]
 
@@ -76,11 +77,36 @@ def _destination(row: Mapping[str, Any]) -> Destination:
     return Destination(**{name: row[name] for name in names}, place=place)
 
 
-def destination_columns(destination: Destination) -> Row:
-    """The columns of a destination."""
-    latitude, longitude = destination.place or (None, None)
-    named = {name: getattr(destination, name) for name in Destination.__slots__ if name != "place"}
-    return {**named, "latitude": latitude, "longitude": longitude}
+def plan_columns(plan: Plan) -> Row:
+    """The columns of a new shipment and its destination, as JSON holds them."""
+    latitude, longitude = plan.destination.place or (None, None)
+    named = {name: getattr(plan.destination, name) for name in Destination.__slots__ if name != "place"}
+    return {
+        "id": plan.shipment_id,
+        "order_id": plan.order_id,
+        "hold_id": plan.hold_id,
+        "customer_id": plan.customer_id,
+        "currency": currency(plan.cash_due),
+        "cash_due": amount(plan.cash_due),
+        **named,
+        "latitude": latitude,
+        "longitude": longitude,
+    }
+
+
+def planned_of(row: Mapping[str, Any], plan: Plan) -> Shipment:
+    """The shipment that came of a plan, with the row of its slot."""
+    return Shipment(
+        plan.shipment_id,
+        plan.order_id,
+        plan.customer_id,
+        slot_of(row),
+        State.PLANNED,
+        row["create_time"],
+        row["update_time"],
+        cash_due=plan.cash_due,
+        destination=plan.destination if row["known"] else None,
+    )
 
 
 def shipment_columns(shipment: Shipment) -> Row:
@@ -141,6 +167,7 @@ def area(zone: Zone) -> str:
     return "(" + ",".join(f"({longitude!r},{latitude!r})" for latitude, longitude in zone.polygon) + ")"
 
 
+@lru_cache(256)
 def _corners(area: str) -> tuple[tuple[float, float], ...]:
     points = json.loads(area.translate(str.maketrans("()", "[]")))
     return tuple((float(latitude), float(longitude)) for longitude, latitude in points)

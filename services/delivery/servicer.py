@@ -10,7 +10,6 @@ from mercato.group_commit import GroupCommit, Turn
 from mercato.pagination import PageTokens
 from mercato.rpc import current_call
 from mercato.rpc.set_form import Item, SetForm
-from mercato.wire import money_from_pb
 from services.delivery import messages
 from services.delivery.queries import DeliveryQueries
 from services.delivery.shipment import Shipment
@@ -44,7 +43,18 @@ class DeliveryServicer:
     @property
     def together(self) -> Mapping[str, SetForm]:
         """Rpcs of which one transaction does many."""
-        return {"HoldSlot": self.hold_slot, "ConfirmSlot": self.confirm_slot}
+        return {
+            "QuoteSlot": self.quote_slot,
+            "HoldSlot": self.hold_slot,
+            "ConfirmSlot": self.confirm_slot,
+            "CreateShipment": self.create_shipment,
+        }
+
+    def quote_slot(self, items: Sequence[Item]) -> Sequence[pb.SlotQuote | Exception]:
+        """What orders that asked in one message need to know of their slots."""
+        turns = [Turn(messages.asked(item.request), item.call, item.context) for item in items]
+        quoted = self._quotes.quote_together(turns)
+        return [each if isinstance(each, Exception) else messages.slot_quote_to_pb(each) for each in quoted]
 
     def hold_slot(self, items: Sequence[Item]) -> Sequence[pb.SlotHold | Exception]:
         """Take places for orders that asked in one message, and for those that wait here already."""
@@ -55,6 +65,15 @@ class DeliveryServicer:
         """Make places firm whose orders asked in one message."""
         turns = [Turn(UUID(item.request.hold_id), item.call, item.context) for item in items]
         return list(map(messages.outcome_to_pb, self._confirming.do_all(turns)))
+
+    def create_shipment(self, items: Sequence[Item]) -> Sequence[pb.Shipment | Exception]:
+        """Plan deliveries that were asked for in one message."""
+        turns = [Turn(messages.plan_from_pb(item.request), item.call, item.context) for item in items]
+        planned = self._dispatch.create_together(turns)
+        return [
+            each if isinstance(each, Exception) else item.run(_shown, each)
+            for item, each in zip(items, planned, strict=True)
+        ]
 
     def ListZones(self, request: pb.ListZonesRequest, context: ServicerContext) -> pb.ListZonesResponse:
         """Zones by name."""
@@ -80,8 +99,7 @@ class DeliveryServicer:
 
     def QuoteSlot(self, request: pb.QuoteSlotRequest, context: ServicerContext) -> pb.SlotQuote:
         """What an order needs to know of its slot."""
-        place, subtotal = messages.corner(request.location, "location"), money_from_pb(request.subtotal, "subtotal")
-        return messages.slot_quote_to_pb(self._quotes.quote_slot(UUID(request.slot_id), place, subtotal))
+        return messages.slot_quote_to_pb(self._quotes.quote_slot(messages.asked(request)))
 
     def HoldSlot(self, request: pb.HoldSlotRequest, context: ServicerContext) -> pb.SlotHold:
         """Take a place of a slot."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
 from mercato.clock import Clock
@@ -14,10 +15,22 @@ from mercato.postgres import retried
 from mercato.rpc import Key
 from services.delivery import messages
 from services.delivery.booking import Booking, Wanted
-from services.delivery.domain import Courier, Hold, Hours, Quote, SlotFull, SlotQuote, Zone, ZonesOverlap
+from services.delivery.domain import (
+    AddressNotServed,
+    Asked,
+    Courier,
+    Hold,
+    Hours,
+    Quote,
+    SlotClosed,
+    SlotFull,
+    SlotQuote,
+    Zone,
+    ZonesOverlap,
+)
 from services.delivery.geometry import Corner, overlap
 from services.delivery.positions import Positions
-from services.delivery.queries import DeliveryQueries
+from services.delivery.queries import DeliveryQueries, Located
 from services.delivery.shipment import (
     CourierExists,
     HoldNotConfirmed,
@@ -32,6 +45,7 @@ EXPIRED_AT_ONCE = 500
 FORGOTTEN_AT_ONCE = 1000
 Outcome = Hold | Exception
 Work = Callable[[], DeliveryWork]
+T = TypeVar("T")
 
 
 class Zones:
@@ -77,13 +91,14 @@ class Quotes:
         fee = zone.fee(messages.subtotal_from_text(subtotal, zone.delivery_fee.currency))
         return Quote(zone, fee, self._queries.earliest_slot(zone.id))
 
-    def quote_slot(self, slot_id: UUID, place: Corner, subtotal: Money) -> SlotQuote:
+    def quote_slot(self, asked: Asked) -> SlotQuote:
         """What an order needs to know of its slot. AddressNotServed, SlotClosed, BelowMinimum."""
-        zone = self._queries.locate(place)
-        messages.same_currency(subtotal, zone.delivery_fee, "subtotal")
-        slot = self._queries.open_slot(slot_id, zone.id)
-        zone.require_minimum(subtotal)
-        return SlotQuote(slot, zone.warehouse_ids, zone.fee(subtotal))
+        return _only(self.quote_together([Turn.of(asked)]))
+
+    def quote_together(self, turns: Sequence[Turn[Asked]]) -> list[SlotQuote | Exception]:
+        """The same for orders that asked together."""
+        located = self._queries.zones_and_slots([(turn.item.place, turn.item.slot_id) for turn in turns])
+        return [turn.decide(partial(_quoted, each)) for turn, each in zip(turns, located, strict=True)]
 
 
 class Slots:
@@ -188,19 +203,13 @@ class Dispatch:
 
     def create_shipment(self, plan: Plan) -> Shipment:
         """Plan a delivery in its confirmed slot. NotFound, HoldNotConfirmed, ShipmentCancelled."""
+        return _only(self.create_together([Turn.of(plan)]))
+
+    def create_together(self, turns: Sequence[Turn[Plan]]) -> list[Shipment | Exception]:
+        """The same for deliveries that were asked for together, in one transaction; what each is told, in order."""
         with self._work() as work:
-            if earlier := work.shipments.lock(plan.shipment_id):
-                return earlier.planned()
-            hold = work.holds.find(plan.hold_id)
-            if hold is None or hold.order_id not in (None, plan.order_id):
-                raise NotFound(f"there is no hold {plan.hold_id}")
-            if not hold.confirmed or hold.slot_id is None:
-                raise HoldNotConfirmed
-            if not work.shipments.plan(plan, hold.slot_id):
-                return _shipment(work, plan.shipment_id).planned()  # somebody planned it in between
-            shipment = _shipment(work, plan.shipment_id)
-            work.publish(messages.shipment_planned(shipment), str(shipment.id), shipment.version)
-            return shipment
+            planned = work.shipments.plan([turn.item for turn in turns])
+            return [turn.decide(partial(_planned_as, work, planned)) for turn in turns]
 
     def ready_shipment(self, shipment_id: UUID, cash_due: Money | None) -> Shipment:
         """The goods are packed. NotFound, ShipmentCancelled."""
@@ -276,6 +285,17 @@ class Dispatch:
         work.couriers.remove(user_id)
 
 
+def _quoted(located: Located, asked: Asked) -> SlotQuote:
+    if located is None:
+        raise AddressNotServed
+    zone, slot = located
+    messages.same_currency(asked.subtotal, zone.delivery_fee, "subtotal")
+    if slot is None:
+        raise SlotClosed
+    zone.require_minimum(asked.subtotal)
+    return SlotQuote(slot, zone.warehouse_ids, zone.fee(asked.subtotal))
+
+
 def _roll(work: DeliveryWork, zone: Zone, hours: Hours, now: datetime) -> None:
     starts = hours.upcoming(zone, now)
     work.slots.roll(zone.id, starts, hours.capacity)
@@ -297,7 +317,19 @@ def _confirm(work: DeliveryWork, known: dict[UUID, Hold], hold_id: UUID) -> Hold
     return confirmed
 
 
-def _only(outcomes: Sequence[Outcome]) -> Hold:
+def _planned_as(work: DeliveryWork, new: dict[UUID, Shipment], plan: Plan) -> Shipment:
+    if shipment := new.pop(plan.shipment_id, None):
+        work.publish(messages.shipment_planned(shipment), str(shipment.id), shipment.version)
+        return shipment
+    if earlier := work.shipments.lock(plan.shipment_id):
+        return earlier.planned()
+    hold = work.holds.find(plan.hold_id)
+    if hold is None or hold.order_id not in (None, plan.order_id):
+        raise NotFound(f"there is no hold {plan.hold_id}")
+    raise HoldNotConfirmed
+
+
+def _only(outcomes: Sequence[T | Exception]) -> T:
     [outcome] = outcomes
     if isinstance(outcome, Exception):
         raise outcome

@@ -153,9 +153,14 @@ def apply(
 ) -> tuple[Payment, Attempt | None]:
     """Write a change and publish its event. With the payment: the cancellation to ask the provider for, if any."""
     payment = work.payments.write(change, attempt, reference or None)
+    tell(work, payment, change)
+    return payment, work.attempts.open(payment, Kind.CANCEL, payment.amount, lease) if change.cancel else None
+
+
+def tell(work: PaymentWork, payment: Payment, change: Change) -> None:
+    """Publish what became of a payment, if anything did that others care about."""
     if change.happened:
         work.publish(messages.event_of(payment, change.happened, change.moved), str(payment.id), payment.version)
-    return payment, work.attempts.open(payment, Kind.CANCEL, payment.amount, lease) if change.cancel else None
 
 
 def sound(alarm: Alarm, payment: Payment, attempt: Attempt | None = None) -> None:

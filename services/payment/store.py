@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, LiteralString, TypeVar
 from uuid import UUID
 
+import orjson
 from psycopg import Connection
 from psycopg.rows import kwargs_row, scalar_row
 
@@ -17,7 +18,7 @@ from mercato.ids import uuid7
 from mercato.money import Money
 from mercato.postgres import Work
 from services.payment.domain import Attempt, Kind, Payment, Progress, State
-from services.payment.ledger import Bookings, balanced
+from services.payment.ledger import balanced
 from services.payment.outcome import Change
 from services.payment.reconciliation import Difference
 
@@ -48,15 +49,40 @@ DECLINES: LiteralString = """
     )
 """
 
-# Another transaction with the same id is waited for, and then decides. Cash asks no provider, and is never capped.
+# Another transaction with the same id is waited for, and then decides.
 ADD: LiteralString = f"""
     {DECLINES}
     insert into payment (id, order_id, customer_id, payment_method, method, state, currency, amount, version)
     select %(id)s, %(order_id)s, %(customer_id)s, %(payment_method)s, %(method)s, %(state)s, %(currency)s, %(amount)s,
         %(version)s
-    where %(cash)s or not exists (select from capped)
+    where not exists (select from capped)
     on conflict (id) do nothing
     returning {PAYMENT}
+"""
+
+ENTRIES: LiteralString = """
+        json_to_recordset(%(entries)s::json)
+            as e (id uuid, transaction_id uuid, payment_id uuid, account text, side text, amount bigint)
+"""
+
+# Cash asks no provider, and is never capped: it is promised at once. What has a known id is not booked again.
+PROMISE: LiteralString = f"""
+    with new as (
+        insert into payment (id, order_id, customer_id, payment_method, method, state, currency, amount, authorized,
+            version)
+        select id, order_id, customer_id, payment_method, method, state, currency, amount, authorized, version
+        from json_to_recordset(%(payments)s::json) as p (id uuid, order_id uuid, customer_id uuid, payment_method text,
+            method text, state text, currency text, amount bigint, authorized bigint, version bigint)
+        order by id
+        on conflict (id) do nothing
+        returning {PAYMENT}
+    ),
+    booked as (
+        insert into ledger_entry (id, transaction_id, payment_id, account, side, amount, currency)
+        select e.id, e.transaction_id, new.id, e.account, e.side, e.amount, new.currency
+        from {ENTRIES} join new on new.id = e.payment_id
+    )
+    select {PAYMENT} from new
 """
 
 # When the oldest of the declines that count is old enough.
@@ -72,7 +98,7 @@ BURY: LiteralString = """
 GET: LiteralString = f"select {PAYMENT} from payment where id = %s"
 
 # No code path can move money without its ledger, or answer an attempt without its payment.
-WRITE: LiteralString = """
+WRITE: LiteralString = f"""
     with closed as (
         update attempt set state = %(a_state)s, refusal = %(a_refusal)s, reference = %(a_reference)s,
             update_time = now()
@@ -80,9 +106,8 @@ WRITE: LiteralString = """
     ),
     booked as (
         insert into ledger_entry (id, transaction_id, payment_id, account, side, amount, currency)
-        select e.id, %(transaction)s, %(id)s, e.account, e.side, e.amount, %(currency)s
-        from unnest(%(e_ids)s::uuid[], %(e_accounts)s::text[], %(e_sides)s::text[], %(e_amounts)s::bigint[])
-            as e (id, account, side, amount)
+        select e.id, e.transaction_id, e.payment_id, e.account, e.side, e.amount, %(currency)s
+        from {ENTRIES}
     )
     update payment set method = %(method)s, reference = %(reference)s, state = %(state)s, authorized = %(authorized)s,
         captured = %(captured)s, refunded = %(refunded)s, refunding = %(refunding)s, decline_code = %(decline_code)s,
@@ -168,7 +193,15 @@ class Payments:
 
     def add(self, payment: Payment, caps: Caps) -> Payment | None:
         """A payment that is new, as the database has it; None if the id is taken, or a cap reached."""
-        return self._one(ADD, {**_columns(payment), **_limits(caps), "cash": payment.cash})
+        return self._one(ADD, {**_columns(payment), **_limits(caps)})
+
+    def promise(self, changes: Sequence[Change]) -> dict[UUID, Payment]:
+        """Payments that are new and promised at once, with what is booked for them; those with known ids are not."""
+        payments = [_columns(each.payment) for each in changes]
+        entries = [entry for each in changes for entry in _booked(each)]
+        values = {"payments": _json(payments), "entries": _json(entries)}
+        with self._connection.cursor(row_factory=kwargs_row(payment_of)) as cursor:
+            return {each.id: each for each in cursor.execute(PROMISE, values)}
 
     def capped(self, payment: Payment, caps: Caps) -> float:
         """For how many seconds the caps stand against a payment."""
@@ -189,14 +222,13 @@ class Payments:
 
     def write(self, change: Change, attempt: Attempt | None = None, reference: str | None = None) -> Payment:
         """Write what became of a payment, what is booked for it, and the attempt that was answered."""
-        assert balanced(change.bookings)
         answered = {
             "a_id": attempt and attempt.id,
             "a_state": attempt and attempt.state,
             "a_refusal": attempt and attempt.refusal,
             "a_reference": reference,
         }
-        values = {**_columns(change.payment), **answered, **_entries(change.bookings)}
+        values = {**_columns(change.payment), **answered, "entries": _json(_booked(change))}
         with self._connection.cursor(row_factory=scalar_row) as cursor:
             written = _found(cursor.execute(WRITE, values).fetchone())
         return replace(change.payment, update_time=written)
@@ -308,14 +340,24 @@ def _limits(caps: Caps) -> dict[str, Any]:
     return {"per_customer": caps.per_customer, "per_method": caps.per_method, "window": caps.window}
 
 
-def _entries(bookings: Bookings) -> dict[str, Any]:
-    return {
-        "transaction": uuid7(),
-        "e_ids": [uuid7() for _ in bookings],
-        "e_accounts": [each.account for each in bookings],
-        "e_sides": [str(each.side) for each in bookings],
-        "e_amounts": [each.amount.amount for each in bookings],
-    }
+def _booked(change: Change) -> list[dict[str, Any]]:
+    assert balanced(change.bookings)
+    transaction = uuid7()
+    return [
+        {
+            "id": uuid7(),
+            "transaction_id": transaction,
+            "payment_id": change.payment.id,
+            "account": each.account,
+            "side": each.side,
+            "amount": each.amount.amount,
+        }
+        for each in change.bookings
+    ]
+
+
+def _json(rows: Sequence[dict[str, Any]]) -> str:
+    return orjson.dumps(rows, default=str).decode()
 
 
 def _found(row: T | None) -> T:

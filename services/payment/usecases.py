@@ -3,7 +3,7 @@
 No transaction is open while the provider is asked, and what it is asked for is committed before.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from uuid import UUID
 
 from mercato import log
 from mercato.errors import NotFound
+from mercato.group_commit import GroupCommit, Turn
 from mercato.money import Money
 from mercato.rpc import Key
 from mercato.telemetry import Counter
@@ -29,7 +30,7 @@ from services.payment.domain import (
     State,
     TooManyDeclines,
 )
-from services.payment.resolution import Resolution, apply
+from services.payment.resolution import Resolution, apply, tell
 from services.payment.store import CAPS, Caps, PaymentWork
 
 Work = Callable[[], PaymentWork]
@@ -52,26 +53,43 @@ class Payments:
         self._resolution = resolution
         self._lease = lease
         self._caps = caps
+        self._promising = GroupCommit(self._promise, self._promise_together)
 
     def authorize_payment(self, asked: Payment) -> Payment:
         """Reserve the amount. A repeat answers the same.
 
         PaymentDeclined, PaymentVoided, TooManyDeclines, ProviderSilent.
         """
-        payment, attempt = self._begin(asked)
+        payment, attempt = self._begin_cash(asked) if asked.cash else self._begin(asked)
         if attempt:
             payment, _ = self._resolution.settle(payment, attempt)
         return payment.granted()
+
+    def _begin_cash(self, asked: Payment) -> Step:
+        if promised := self._promising.do(asked):
+            return Step(promised)
+        with self._work() as work:
+            return _again(work, work.payments.lock(asked.id))
+
+    def _promise(self, asked: Payment) -> Payment | None:
+        return self._promise_together([Turn.of(asked)])[0]
+
+    def _promise_together(self, turns: Sequence[Turn[Payment]]) -> list[Payment | None]:
+        """What customers owe at the door, for payments that are new."""
+        granted = [outcome.authorized(turn.item, Done("", turn.item.amount.amount, CASH)) for turn in turns]
+        with self._work() as work:
+            new = work.payments.promise(granted)
+            promised = [new.pop(turn.item.id, None) for turn in turns]
+            for turn, change, payment in zip(turns, granted, promised, strict=True):
+                if payment:
+                    turn.run(tell, work, payment, change)
+        return promised
 
     def _begin(self, asked: Payment) -> Step:
         with self._work() as work:
             payment = work.payments.add(asked, self._caps)
             if payment is None:
-                payment = self._known(work, asked)
-                return Step(payment, work.attempts.pending(asked.id) if payment.state is State.PENDING else None)
-            if payment.cash:
-                granted = outcome.authorized(payment, Done("", payment.amount.amount, CASH))
-                return Step(*apply(work, granted, self._lease))
+                return _again(work, self._known(work, asked))
             return Step(payment, work.attempts.open(payment, Kind.AUTHORIZE, payment.amount, self._lease))
 
     def _known(self, work: PaymentWork, asked: Payment) -> Payment:
@@ -177,6 +195,11 @@ class Payments:
         attempt = replace(attempt, state=Progress.DONE)
         payment, _ = apply(work, outcome.refunded(payment, amount), self._lease, attempt)
         return Step(payment, attempt)
+
+
+def _again(work: PaymentWork, payment: Payment) -> Step:
+    """An authorization that was asked for before."""
+    return Step(payment, work.attempts.pending(payment.id) if payment.state is State.PENDING else None)
 
 
 def _refunded(payment: Payment, attempt: Attempt) -> Payment:

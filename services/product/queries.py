@@ -1,6 +1,6 @@
 """Reads of the catalogue: each takes many at once, none locks anything."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -254,7 +254,7 @@ class ProductQueries:
         texts = [f"{Decimal(end).scaleb(-digits(self._currency)):f}" for end in ends[number : number + 2]]
         return "-".join(texts) if len(texts) == 2 else f"{texts[0]}-"
 
-    def offers(self, skus: Sequence[str]) -> list[Offer]:
+    def offers(self, skus: Iterable[str]) -> list[Offer]:
         """What can be bought of these; what cannot is left out."""
         with self._database.reading() as connection:
             rows = connection.execute(OFFERS, [list(skus)]).fetchall()

@@ -77,6 +77,16 @@ class UserQueries:
         with self._database.reading() as connection, connection.cursor(row_factory=class_row(Address)) as cursor:
             return cursor.execute(statement, {"user_id": user_id, **_after(after), "most": most}).fetchall()
 
+    def addresses_of(self, wanted: Sequence[tuple[UUID, UUID]]) -> list[Address | None]:
+        """An address of a user for each pair of an address' id and a user's."""
+        statement: LiteralString = f"""
+            select {ADDRESS} from addresses
+            where (id, user_id) in (select * from unnest(%b::uuid[], %b::uuid[]))"""
+        columns = [list(column) for column in zip(*wanted, strict=True)]
+        with self._database.reading() as connection, connection.cursor(row_factory=class_row(Address)) as cursor:
+            found = {(each.id, each.user_id): each for each in cursor.execute(statement, columns)}
+        return [found.get(each) for each in wanted]
+
     def address(self, address_id: UUID, user_id: UUID) -> Address:
         """One of the user's addresses. NotFound."""
         statement: LiteralString = f"select {ADDRESS} from addresses where id = %s and user_id = %s"

@@ -1,5 +1,6 @@
 """UserService: requests to use cases, and back."""
 
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
@@ -7,9 +8,10 @@ from google.protobuf.json_format import MessageToJson
 from grpc import ServicerContext
 
 from mercato.api.user.v1 import user_pb2 as pb
-from mercato.errors import InvalidArgument
+from mercato.errors import InvalidArgument, NotFound
 from mercato.pagination import PageTokens
 from mercato.rpc import current_call
+from mercato.rpc.set_form import Item, SetForm
 from mercato.wire import time_to_pb
 from services.user import messages
 from services.user.copies import SessionCopies
@@ -38,6 +40,16 @@ class UserServicer:
         self._queries = queries
         self._copies = copies
         self._pages = pages
+
+    @property
+    def together(self) -> Mapping[str, SetForm]:
+        """Rpcs of which one statement answers many."""
+        return {"GetAddress": self.get_address}
+
+    def get_address(self, items: Sequence[Item]) -> Sequence[pb.Address | NotFound]:
+        """Addresses that orders asked for in one message."""
+        found = self._queries.addresses_of([(UUID(item.request.id), UUID(item.request.user_id)) for item in items])
+        return [messages.address_to_pb(each) if each else NotFound() for each in found]
 
     def RegisterUser(self, request: pb.RegisterUserRequest, context: ServicerContext) -> pb.User:
         user = self._accounts.register_user(request.email, request.password, request.display_name)
