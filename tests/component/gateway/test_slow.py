@@ -1,0 +1,133 @@
+"""Those who take their time, never end, or say two things at once: they are refused, and nobody else notices."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from threading import Thread
+
+import httpx
+import pytest
+
+from mercato.api.product.v1 import product_pb2
+from tests.component.gateway.conftest import Mesh, Running
+
+HEAD = b"POST /v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+PRODUCT = "/v1/products/0190a6e0-0000-7000-8000-000000000007"
+SLOW = 60
+WITHIN = 30.0
+
+
+@pytest.fixture
+def product(mesh: Mesh) -> None:
+    """A product that everybody may look at."""
+    mesh.product.answers["GetProduct"] = lambda request: product_pb2.Product(id=request.id)
+
+
+@pytest.fixture
+def strict(start: Callable[..., Running], product: None) -> Running:
+    """A gateway with little patience."""
+    return start(MERCATO_GATEWAY_BODY_TIMEOUT="300ms", MERCATO_GATEWAY_RATE_FACTOR="1000")
+
+
+@contextmanager
+def caller(port: int, *sent: bytes) -> Iterator[socket.socket]:
+    """A connection over which something was sent."""
+    with closing(socket.create_connection(("127.0.0.1", port), WITHIN)) as connection:
+        for part in sent:
+            connection.sendall(part)
+        yield connection
+
+
+def heard(connection: socket.socket) -> bytes:
+    """All that comes until the server hangs up."""
+    found = b""
+    try:
+        while part := connection.recv(65536):
+            found += part
+    except ConnectionResetError:
+        return found or b"(reset)"
+    return found
+
+
+def test_bodies_that_come_too_slowly_are_given_up_and_nobody_else_notices(strict: Running) -> None:
+    with ExitStack() as stack:
+        begun = [caller(strict.port, HEAD + b"Content-Length: 9\r\n\r\n{") for _ in range(SLOW)]
+        heads = [caller(strict.port, HEAD[:-9]) for _ in range(SLOW)]
+        slow, unfinished = ([stack.enter_context(each) for each in every] for every in (begun, heads))
+        answers = [strict.client.get(PRODUCT) for _ in range(50)]
+        assert {answer.status_code for answer in answers} == {200}
+        for connection in slow:
+            told = heard(connection)
+            assert told.startswith(b"HTTP/1.1 408 ")
+            assert b"connection: close" in told.lower()
+        for connection in unfinished:
+            assert not heard(connection).startswith(b"HTTP/1.1 2")
+    assert strict.client.get(PRODUCT).status_code == 200
+
+
+def test_bodies_and_heads_without_an_end_are_cut_off_and_nobody_else_notices(
+    port: int, client: httpx.Client, product: None
+) -> None:
+    def flood(first: bytes, more: bytes, told: list[bytes]) -> None:
+        with caller(port, first) as connection:
+            try:
+                for _ in range(2_000):
+                    connection.sendall(more)
+                told.append(heard(connection))
+            except (BrokenPipeError, ConnectionResetError):
+                told.append(b"(cut)")
+
+    told = list[bytes]()
+    endless = [
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + b"x" * 4096 + b"\r\n"),
+        (HEAD, b"X-Header: " + b"x" * 4000 + b"\r\n"),
+        (b"GET /" + b"x" * 4000, b"x" * 4096),
+    ]
+    floods = [Thread(target=flood, args=(*each, told)) for each in endless]
+    for each in floods:
+        each.start()
+    answers = [client.get(PRODUCT) for _ in range(50)]
+    for each in floods:
+        each.join(WITHIN)
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(told) == len(endless)
+    assert not [answer for answer in told if answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 5"))]
+
+
+def test_a_body_whose_end_is_told_in_two_ways_is_not_taken(port: int, mesh: Mesh, product: None) -> None:
+    smuggled = b"GET /v1/products/0190a6e0-0000-7000-8000-00000000000a HTTP/1.1\r\nHost: x\r\n\r\n"
+    both = HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + smuggled
+    twice = HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n{}   " + smuggled
+    for sent in (both, twice):
+        with caller(port, sent) as connection:
+            told = heard(connection)
+        assert not told.startswith((b"HTTP/1.1 2", b"HTTP/1.1 5")), told
+    assert not mesh.product.asked
+
+
+@pytest.mark.parametrize("target", [PRODUCT, f"http://evil.example{PRODUCT}"])
+def test_no_answer_repeats_whom_a_request_says_to_be_for(port: int, target: str, product: None) -> None:
+    asked = f"GET {target} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
+    with caller(port, asked.encode()) as connection:
+        told = heard(connection)
+    assert b"evil.example" not in told
+    assert not told.startswith(b"HTTP/1.1 5")
+
+
+def test_a_request_without_a_host_or_with_two_is_refused(port: int) -> None:
+    for hosts in (b"", b"Host: a\r\nHost: b\r\n"):
+        with caller(port, b"GET /v1/products/7 HTTP/1.1\r\n" + hosts + b"\r\n") as connection:
+            assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
+
+
+def test_who_reads_nothing_of_the_answer_keeps_nobody_else_waiting(
+    port: int, client: httpx.Client, product: None
+) -> None:
+    asked = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+    with ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(caller(port, asked * 10))
+        found: list[httpx.Response] = [client.get(PRODUCT) for _ in range(20)]
+    assert {answer.status_code for answer in found} == {200}
