@@ -115,6 +115,7 @@ class Stream:
         if self._beat:
             self._beat, self.spoke = False, time.monotonic()
             await wire.beat()
+            return True
         return False
 
     async def _tell_position(self, wire: Wire, position: Frame | None) -> None:
