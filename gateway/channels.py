@@ -37,13 +37,14 @@ class Channels:
 
     def travel(self, rpc: MethodDescriptor, callee: str, identify: Callable[[], Metadata]) -> Travel | None:
         """The lane of an rpc to a service; None if its calls go alone. `identify` says who sends the messages."""
+        if (rpc, callee) in self._travels:
+            return self._travels[rpc, callee]
         if not (self._together and policy_of(rpc).together):
             return None
-        if (rpc, callee) not in self._travels:
-            message = self._channel(rpc.containing_service, callee).unary_unary(
-                BATCH, CallRequest.SerializeToString, CallResponse.FromString
-            )
-            self._travels[rpc, callee] = Travel(rpc, self._unary(rpc, callee, None), message, identify)
+        message = self._channel(rpc.containing_service, callee).unary_unary(
+            BATCH, CallRequest.SerializeToString, CallResponse.FromString
+        )
+        self._travels[rpc, callee] = Travel(rpc, self._unary(rpc, callee, None), message, identify)
         return self._travels[rpc, callee]
 
     def _unary(self, rpc: MethodDescriptor, callee: str, serializer: Callable[[Any], bytes] | None) -> Unary:

@@ -6,8 +6,6 @@ the smaller the part of the room that it may fill, so that searches are refused 
 
 import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import grpc.aio
 
@@ -27,41 +25,62 @@ class Shedding:
 
     def __init__(self, most: int) -> None:
         """At most so many requests are under way at once."""
-        self._room = {each: most * each.share for each in Criticality}
+        self._most = {each: most * each.share for each in Criticality}
         self._throttles: dict[tuple[str, Criticality], Throttle] = {}
-        self._under_way = 0
-        Gauge("gateway_under_way", "Requests under way.", read=lambda: self._under_way)
+        self._room = Room()
+        Gauge("gateway_under_way", "Requests under way.", read=lambda: self._room.under_way)
 
-    @contextmanager
-    def admitted(self, service: str, criticality: Criticality) -> Iterator[None]:
+    def admitted(self, service: str, criticality: Criticality) -> "Room":
         """Answer a request within. Overloaded when there is no room for it."""
-        if self._under_way >= self._room[criticality]:
+        if self._room.under_way >= self._most[criticality]:
             raise _refusal(service, "no room here")
         if self._throttle(service, criticality).refuses(time.monotonic()):
             raise _refusal(service, "no room there")
-        self._under_way += 1
-        try:
-            yield
-        finally:
-            self._under_way -= 1
+        return self._room
 
-    @contextmanager
-    def judged(self, callee: str, criticality: Criticality) -> Iterator[None]:
+    def judged(self, callee: str, criticality: Criticality) -> "Judgement":
         """Make a call within, and note what becomes of it."""
-        throttle = self._throttle(callee, criticality)
-        try:
-            yield
-        except (grpc.aio.AioRpcError, MercatoError) as failed:
-            throttle.note(time.monotonic(), accepted=not _is_lost(failed))
-            raise
-        else:
-            throttle.note(time.monotonic(), accepted=True)
+        return Judgement(self._throttle(callee, criticality))
 
     def _throttle(self, callee: str, criticality: Criticality) -> Throttle:
         key = callee, criticality
         if key not in self._throttles:  # no setdefault: making one costs as much as a call, for its dice
             self._throttles[key] = Throttle()
         return self._throttles[key]
+
+
+# No generators, like contextlib's: every request passes through both of these.
+class Room:
+    """Requests that are under way, each as long as it is within."""
+
+    __slots__ = ("under_way",)
+
+    def __init__(self) -> None:
+        self.under_way = 0
+
+    def __enter__(self) -> None:
+        self.under_way += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.under_way -= 1
+
+
+class Judgement:
+    """A call, and what becomes of it."""
+
+    __slots__ = ("_throttle",)
+
+    def __init__(self, throttle: Throttle) -> None:
+        self._throttle = throttle
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _cls: object, failed: BaseException | None, _traceback: object) -> None:
+        if failed is None:
+            self._throttle.note(time.monotonic(), accepted=True)
+        elif isinstance(failed, grpc.aio.AioRpcError | MercatoError):
+            self._throttle.note(time.monotonic(), accepted=not _is_lost(failed))
 
 
 def _refusal(callee: str, why: str) -> Overloaded:

@@ -9,8 +9,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, MutableMapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -32,19 +31,28 @@ def context() -> Mapping[str, str]:
     return _context.get()
 
 
-@contextmanager
-def bound(**values: str) -> Iterator[None]:
+class bound:  # noqa: N801  used like a function, and no generator: every request passes here
     """Within the block, the work is about these; empty values are left out."""
-    token = _context.set({**_context.get(), **{name: value for name, value in values.items() if value}})
-    try:
-        yield
-    finally:
-        _context.reset(token)
+
+    __slots__ = ("_token", "_values")
+
+    def __init__(self, **values: str) -> None:
+        self._values = values
+
+    def __enter__(self) -> None:
+        self._token = _context.set(_with(self._values))
+
+    def __exit__(self, *_: object) -> None:
+        _context.reset(self._token)
 
 
 def bind(**values: str) -> None:
     """For the rest of the call, the work is about these too: an order that has just got its id."""
-    _context.set({**_context.get(), **{name: value for name, value in values.items() if value}})
+    _context.set(_with(values))
+
+
+def _with(values: Mapping[str, str]) -> Mapping[str, str]:
+    return {**_context.get(), **{name: value for name, value in values.items() if value}}
 
 
 def request_id(given: str | None) -> str:

@@ -35,12 +35,17 @@ class Throttle:
 
     chance: random.Random = field(default_factory=random.Random)
     _parts: deque[_Part] = field(default_factory=deque)
+    # Of all parts together: every request asks.
+    _requests: int = 0
+    _accepted: int = 0
 
     def refuses(self, now: float) -> bool:
         """Whether a request is not to be sent; then it is counted."""
-        refused = self.chance.random() < self.share(now)
+        share = self.share(now)
+        refused = share > 0.0 and self.chance.random() < share
         if refused:
             self._part(now).requests += 1
+            self._requests += 1
         return refused
 
     def note(self, now: float, *, accepted: bool) -> None:
@@ -51,12 +56,13 @@ class Throttle:
         part = self._part(now)
         part.requests += 1
         part.accepted += accepted
+        self._requests += 1
+        self._accepted += accepted
 
     def share(self, now: float) -> float:
         """The share of requests that is refused here."""
         self._forget(now)
-        requests = sum(part.requests for part in self._parts)
-        accepted = sum(part.accepted for part in self._parts)
+        requests, accepted = self._requests, self._accepted
         return min(MOST, max(0.0, (requests - K * accepted) / (requests + 1))) if requests >= FEW else 0.0
 
     def _part(self, now: float) -> _Part:
@@ -66,4 +72,6 @@ class Throttle:
 
     def _forget(self, now: float) -> None:
         while self._parts and now - self._parts[0].begins > WINDOW:
-            self._parts.popleft()
+            gone = self._parts.popleft()
+            self._requests -= gone.requests
+            self._accepted -= gone.accepted

@@ -66,6 +66,7 @@ def _method(method: MethodDescriptor) -> Method:
     )
 
 
+@cache
 def owner_of(service: ServiceDescriptor) -> str:
     """The name of the service whose contract it is: `order` of mercato.api.order.v1.OrderService."""
     return service.full_name.split(".")[-3]
