@@ -1,9 +1,13 @@
-"""The AsyncAPI 3.0 document of the domain events, wholly from the contracts (`*_events.proto`)."""
+"""The AsyncAPI 3.0 document of the domain events, wholly from the contracts (`*_events.proto`).
+
+One channel is for everybody's clients: the WebSocket that tells what happens to an order.
+"""
 
 from collections.abc import Iterable, Mapping
 
 from google.protobuf.descriptor import Descriptor, FileDescriptor
 
+from gateway.live import document as live
 from gateway.schema import Schema, Schemas
 from mercato.topic import topic
 
@@ -46,12 +50,17 @@ def document(files: Iterable[FileDescriptor], comments: Mapping[str, str]) -> Sc
     schemas = Schemas(comments)
     told = events(files)
     messages = {each.name: _message(each, schemas, comments) for owned in told.values() for each in owned}
+    channels = {service: _channel(service, owned) for service, owned in sorted(told.items())}
+    operations = {f"tell{service.capitalize()}": _operation(service, told[service]) for service in sorted(told)}
+    if "order" in told:
+        channels["live"], operations["follow"], frames = live.channel(schemas)
+        messages |= frames
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Mercato events", "version": "1", "description": _ABOUT},
         "defaultContentType": "application/x-protobuf",
-        "channels": {service: _channel(service, owned) for service, owned in sorted(told.items())},
-        "operations": {f"tell{service.capitalize()}": _operation(service, told[service]) for service in sorted(told)},
+        "channels": channels,
+        "operations": operations,
         "components": {"messages": messages, "schemas": dict(sorted(schemas.components.items()))},
     }
 

@@ -14,11 +14,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.calls import Visit
+from gateway.comments import comments
 from gateway.contract import Operation
 from gateway.dispatch import Handler
 from gateway.endpoint import Mesh
 from gateway.limits import check_accepts
 from gateway.live import document
+from gateway.live.document import ADDRESS
 from gateway.live.frame import LAST, Frame
 from gateway.live.places import Places
 from gateway.live.position import Positions
@@ -36,7 +38,7 @@ from mercato.api.order.v1 import order_pb2
 from mercato.errors import FieldViolation
 from mercato.telemetry import Gauge
 
-ADDRESS, HISTORY = "/v1/orders/{id}/events", "ListOrderEvents"
+HISTORY = "ListOrderEvents"
 HEADER, PARAMETER = "Last-Event-ID", "lastEventId"
 _VERSIONS = order_pb2.DESCRIPTOR.services_by_name["OrderService"].methods_by_name["BatchGetOrderVersions"]
 _MOST_DIGITS = 18
@@ -66,7 +68,7 @@ class OrderEvents:
 
     def paths(self) -> Mapping[str, Any]:
         """What the OpenAPI document says of it."""
-        return {ADDRESS: {"get": document.operation(self._history)}}
+        return {ADDRESS: {"get": document.operation(self._history, comments())}}
 
     def hint(self, order_ids: Iterable[str]) -> None:
         """Something happened to these orders."""

@@ -121,7 +121,7 @@ def test_every_public_event_is_in_the_events_document(told: dict[str, Any]) -> N
     order = told["channels"]["order"]
     assert order["address"] == "mercato.order.v1"
     assert {"OrderPlaced", "OrderConfirmed", "OrderReturnRefused"} <= order["messages"].keys()
-    assert told["channels"].keys() == {"product", "inventory", "order", "payment", "delivery", "user"}
+    assert told["channels"].keys() == {"product", "inventory", "order", "payment", "delivery", "user", "live"}
     assert {"StockLow", "PriceChanged", "ShipmentFailed", "RolesChanged"} <= told["components"]["messages"].keys()
     assert "VariantFact" not in told["components"]["messages"]
 

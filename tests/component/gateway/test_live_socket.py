@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from jsonschema import Draft202012Validator
 
 from mercato.errors import NotFound
 from tests.component.gateway.conftest import CUSTOMER, GUEST, OTHER, Mesh, Running, bearer
@@ -41,6 +42,24 @@ def test_a_socket_tells_what_a_stream_tells_and_ends_with_it(
         assert socket.told(2) == [("3", "OrderConfirmed"), ("5", "OrderDelivered")]
         assert socket.closed()[0] == 1000
     assert read(iter(client.get(PATH, headers=customer).text.splitlines()), lambda _: False)[-1][0] == "5"
+
+
+def test_a_socket_says_what_the_documents_say(mesh: Mesh, client: httpx.Client, customer: dict[str, str]) -> None:
+    happened(mesh, "OrderPlaced", "OrderCancelled")
+    document = client.get("/openapi.json").json()
+    answers = document["paths"]["/v1/orders/{id}/events"]["get"]["responses"]
+    frames = {**answers["101"]["content"]["application/json"]["schema"], "components": document["components"]}
+    check = Draft202012Validator(frames)
+    with watching(client, customer) as socket:
+        for _ in range(2):
+            check.validate(socket.next())
+    check.validate({"event": "heartbeat", "data": {}})
+    assert not check.is_valid({"event": "heartbeat", "data": {"a": 1}})
+    assert not check.is_valid({"id": "x", "event": "OrderPlaced", "data": {}})
+    told = client.get("/asyncapi.json").json()
+    assert told["channels"]["live"]["address"] == "/v1/orders/{id}/events"
+    names = ("HistoryFrame", "PositionFrame", "HeartbeatFrame")
+    assert [told["components"]["messages"][name]["payload"] for name in names] == frames["oneOf"]
 
 
 @pytest.mark.parametrize("last", [{"by": "header"}, {"by": "query"}])
