@@ -104,6 +104,12 @@ class InvalidArgument(MercatoError):
         return error
 
 
+class NulInText(InvalidArgument, registered=False):
+    """A text that the database does not keep, for there is a NUL in it."""
+
+    reason = InvalidArgument.reason
+
+
 class NotFound(MercatoError):
     """There is no such resource."""
 

@@ -7,7 +7,7 @@ import psycopg
 from psycopg import errors
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
-from mercato.errors import Conflict, DeadlineExceeded, InvalidArgument, MercatoError, Overloaded, Unavailable
+from mercato.errors import Conflict, DeadlineExceeded, MercatoError, NulInText, Overloaded, Unavailable
 
 Constraints = Mapping[str, Callable[[], MercatoError]]
 
@@ -57,7 +57,7 @@ def meaning_of(error: psycopg.Error, constraints: Constraints) -> MercatoError |
             return named() if named else None
         case psycopg.DataError() if error.sqlstate is None:
             # The client itself refused a value: of those that callers send, that is a text with a NUL in it.
-            return InvalidArgument("text must not contain NUL")
+            return NulInText("text must not contain NUL")
         case _ if isinstance(error, _RACES):
             return LostRace("another change was in the way; try again")
         case errors.QueryCanceled():

@@ -17,7 +17,17 @@ import grpc
 
 from mercato import log
 from mercato.auth import Verifier
-from mercato.errors import Cancelled, DeadlineExceeded, Internal, MercatoError, Unavailable, category, revive
+from mercato.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    Internal,
+    InvalidArgument,
+    MercatoError,
+    NulInText,
+    Unavailable,
+    category,
+    revive,
+)
 from mercato.failpoint import UseCase
 from mercato.policy import decide
 from mercato.rpc import status
@@ -25,7 +35,7 @@ from mercato.rpc.admission import all_valid, bearer, end_of, key_of, own, travel
 from mercato.rpc.call import Call, begin, calling, consistency_token, read_consistency
 from mercato.rpc.contract import Method, Servicer, Unservable, methods_of
 from mercato.rpc.set_form import Item, SetForm
-from mercato.rpc.validation import validate
+from mercato.rpc.validation import texts_with_nul, validate
 from mercato.telemetry import Counter, Gauge, Histogram
 
 REPLAYED, CONSISTENCY, REQUEST_ID = "mercato-replayed", "mercato-consistency", "x-request-id"
@@ -88,6 +98,8 @@ class Visit:
         """Note what came of it: a reply, or what was raised."""
         if isinstance(outcome, MercatoError):
             self.error = outcome
+            if isinstance(outcome, NulInText) and (named := texts_with_nul(self.request)):
+                self.error = InvalidArgument.about(named)
         elif isinstance(outcome, Exception):
             self.error = Internal()
             self.error.__cause__ = outcome

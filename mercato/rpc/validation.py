@@ -1,7 +1,7 @@
 """Requests held against the rules of their contract (buf.validate)."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -10,6 +10,8 @@ from google.protobuf.message import Message
 from mercato.errors import FieldViolation, InvalidArgument
 
 _TOLD = 20  # violations; more would not fit into the headers that carry them, and help nobody
+# Bytes above which a message is looked at until its first violation: 100,000 items that are wrong each cost 27 us.
+_LARGE = 4096
 
 
 @cache
@@ -27,9 +29,31 @@ def warm(types: Iterable[type[Message]]) -> None:
 
 
 def validate(message: Message) -> None:
-    """InvalidArgument with every field that breaks a rule, named as JSON names it."""
-    if violations := _validator().collect_violations(message):
+    """InvalidArgument with every field that breaks a rule (of a large message, the first), named as JSON names it."""
+    large = message.ByteSize() > _LARGE
+    if violations := _validator().collect_violations(message, fail_fast=large):
         raise InvalidArgument.about(map(_violation, violations[:_TOLD]))
+
+
+def texts_with_nul(message: Any) -> list[FieldViolation]:
+    """The fields that hold what PostgreSQL does not keep: looked for once it has refused a text, and not before."""
+    return [FieldViolation(name, "MALFORMED", "must not contain the character NUL") for name in _with_nul(message, "")]
+
+
+def _with_nul(value: Any, name: str) -> Iterator[str]:
+    match value:
+        case str():
+            if "\0" in value:
+                yield name
+        case Message():
+            for field, below in value.ListFields():
+                yield from _with_nul(below, f"{name}.{field.json_name}".lstrip("."))
+        case Mapping():
+            for key, below in value.items():
+                yield from _with_nul(below, f"{name}[{key}]")
+        case Sequence() if not isinstance(value, bytes):
+            for index, below in enumerate(value):
+                yield from _with_nul(below, f"{name}[{index}]")
 
 
 def _violation(violation: Any) -> FieldViolation:

@@ -17,6 +17,7 @@ from mercato.errors import (
     InvalidArgument,
     MessageTooLarge,
     NotFound,
+    NulInText,
     Overloaded,
     PermissionDenied,
     Unauthenticated,
@@ -153,6 +154,23 @@ def test_wrong_fields_are_named_as_json_names_them(bench: Bench) -> None:
         stub.Read(Request(basket_lines=[Line(quantity=1), Line(quantity=100)]))
     assert [each.field for each in refused.value.fields] == ["basketLines[1].quantity"]
     assert refused.value.reason == "VALIDATION_FAILED"
+
+
+def test_of_a_message_with_thousands_of_mistakes_the_first_is_told(bench: Bench) -> None:
+    stub = bench.stub(lambda _: pytest.fail("was called"))
+    with pytest.raises(InvalidArgument) as refusal:
+        stub.Read(Request(basket_lines=[Line()] * 50_000))
+    assert [each.field for each in refusal.value.fields] == ["basketLines[0].quantity"]
+
+
+def test_a_text_that_the_database_does_not_keep_is_named(bench: Bench) -> None:
+    def refuse(_: Any) -> str:
+        raise NulInText
+
+    with pytest.raises(InvalidArgument) as refusal:
+        bench.stub(refuse).Read(Request(text="a\0b", user_id="ann"))
+    (named,) = refusal.value.fields
+    assert (named.field, named.reason) == ("text", "MALFORMED")
 
 
 def test_me_is_the_caller_and_an_empty_owner_is_too(bench: Bench) -> None:
