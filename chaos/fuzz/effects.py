@@ -73,9 +73,9 @@ class Effects:
     def _again(self, cases: Sequence[Case]) -> tuple[list[Case], set[str]]:
         """Send cases once more, without those which are answered otherwise now: who is refused, what has changed."""
         while True:
-            before = self.digest()
+            before = digest_of(self._mesh)
             answers = self._send(cases)
-            changed = different(before, self.digest())
+            changed = different(before, digest_of(self._mesh))
             refused = [case for case, answer in zip(cases, answers, strict=True) if 400 <= answer.status < 500]
             if not changed or len(refused) == len(cases):
                 return refused, changed
@@ -89,13 +89,14 @@ class Effects:
         with closing(Line("127.0.0.1", int(self._mesh.url.rpartition(":")[2]))) as line:
             return self._ask(case, line)
 
-    def digest(self) -> Digest:
-        """Every table of every service, at rest."""
-        come_to_rest(self._mesh, _REST)
-        schemas = [each.schema for each in SERVICES]
-        with closing(psycopg.connect(self._mesh.setup_environment["MERCATO_DATABASE_URL"])) as connection:
-            tables = [str(name) for (name,) in connection.execute(_TABLES, [schemas]).fetchall()]
-            return {table: _one(connection, table) for table in tables}
+
+def digest_of(mesh: Mesh) -> Digest:
+    """Every table of every service, at rest."""
+    come_to_rest(mesh, _REST)
+    schemas = [each.schema for each in SERVICES]
+    with closing(psycopg.connect(mesh.setup_environment["MERCATO_DATABASE_URL"])) as connection:
+        tables = [str(name) for (name,) in connection.execute(_TABLES, [schemas]).fetchall()]
+        return {table: _one(connection, table) for table in tables}
 
 
 def different(before: Digest, after: Digest) -> set[str]:
