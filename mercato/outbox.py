@@ -11,13 +11,10 @@ the move to the journal sends records twice, never not at all; readers skip what
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, LiteralString, Protocol
-from uuid import UUID
 
 import psycopg
-from confluent_kafka import KafkaError, KafkaException, Producer
 from psycopg import Connection
 from psycopg.rows import class_row
 
@@ -27,12 +24,11 @@ from mercato.failpoint import failpoint
 from mercato.kafka import Kafka
 from mercato.outgoing import BUCKETS
 from mercato.postgres import Bell
+from mercato.publisher import Publisher, Row
 from mercato.sqlstate import translated
 from mercato.telemetry import Counter, Histogram
 
 BATCH = 1024
-# Seconds that a batch may take to be acknowledged before it is given up and read again.
-PATIENCE = 10.0
 # How often buckets are shared out anew among the relays.
 SHARE = timedelta(seconds=1)
 
@@ -73,33 +69,6 @@ class Schema(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row of the outbox."""
-
-    bucket: int
-    id: int
-    topic: str
-    aggregate_id: str
-    version: int
-    event_id: UUID
-    type: str
-    payload: bytes
-    headers: dict[str, str]
-    create_time: datetime
-
-    def record_headers(self) -> dict[str, str]:
-        """The headers of its record (CloudEvents, binary mode), those that the row brings along last."""
-        made = {
-            "ce_id": str(self.event_id),
-            "ce_type": self.type,
-            "ce_subject": self.aggregate_id,
-            "ce_time": self.create_time.isoformat(),
-            "version": str(self.version),
-        }
-        return made | self.headers
-
-
 class OutboxRelay:
     """Publishes what a service's transactions left in its outbox. Any number may run; they share the buckets."""
 
@@ -112,10 +81,9 @@ class OutboxRelay:
         self.wake = database.published.listen()
         self.buckets: set[int] = set()
         self._database = database
-        self._kafka = kafka
+        self._publisher = Publisher(kafka)
         self._locks = f"mercato.outbox.{database.schema}"
         self._connection: Connection[Any] | None = None
-        self._producer: Producer | None = None
         self._share_due: datetime | None = None
 
     def run_once(self, now: datetime) -> bool:
@@ -126,7 +94,8 @@ class OutboxRelay:
                 self._share(connection, now)
                 rows = self._read(connection)
                 if rows:
-                    self._publish(rows)
+                    self._publisher.publish(rows)
+                    self._meter(rows)
                     failpoint("after_ack")
                     self._move(connection, rows)
         except Unavailable:
@@ -170,51 +139,9 @@ class OutboxRelay:
         with connection.cursor(row_factory=class_row(Row)) as cursor:
             return cursor.execute(READ, [sorted(self.buckets), BATCH // len(self.buckets)]).fetchall()
 
-    def _publish(self, rows: Sequence[Row]) -> None:
-        """Return when Kafka has acknowledged every row. Otherwise Unavailable, and none counts as sent."""
-        self._kafka.make({row.topic for row in rows})
-        failpoint("before_publish")
-        producer = self._producer = self._producer or self._kafka.producer()
-        failed: list[KafkaError] = []
-        try:
-            for row in rows:
-                self._produce(producer, row, failed)
-            self._await_acknowledged(producer, failed)
-        except (BufferError, KafkaException, Unavailable) as error:
-            self._abandon(producer)
-            raise Unavailable(f"Kafka takes no events: {failed[0] if failed else error}") from error
+    def _meter(self, rows: Sequence[Row]) -> None:
         PUBLISHED.add(self._database.schema, amount=len(rows))
         LAG.observe(time.time() - rows[0].create_time.timestamp(), self._database.schema)
-
-    @staticmethod
-    def _produce(producer: Producer, row: Row, failed: list[KafkaError]) -> None:
-        def reported(error: KafkaError | None, _: object) -> None:
-            if error is not None:
-                failed.append(error)
-
-        headers = row.record_headers()
-        producer.produce(
-            row.topic,
-            key=headers["ce_subject"].encode(),
-            value=row.payload,
-            headers=[(name, value.encode()) for name, value in headers.items()],
-            on_delivery=reported,
-        )
-
-    def _await_acknowledged(self, producer: Producer, failed: Sequence[KafkaError]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while producer.flush(0.5) and not failed:
-            if time.monotonic() > deadline:
-                raise Unavailable(f"no acknowledgement within {PATIENCE:.0f} s")
-        if failed:
-            raise Unavailable(str(failed[0]))
-
-    def _abandon(self, producer: Producer) -> None:
-        """Begin anew with another producer: this one may not send what the next one has overtaken."""
-        self._producer = None
-        self._kafka.forget()
-        producer.purge()
-        producer.flush(0)
 
     def _move(self, connection: Connection[Any], rows: Sequence[Row]) -> None:
         connection.execute(MOVE, [[row.bucket for row in rows], [row.id for row in rows]])

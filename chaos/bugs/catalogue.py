@@ -57,8 +57,8 @@ BUGS: Sequence[Bug] = (
         "I8",
         (
             "mercato.outbox",
-            "                    self._publish(rows)\n",
-            "                    self._move(connection, rows)\n                    self._publish(rows)\n",
+            "                    self._publisher.publish(rows)\n",
+            "                    self._move(connection, rows)\n                    self._publisher.publish(rows)\n",
         ),
     ),
     _bug(

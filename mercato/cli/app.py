@@ -196,6 +196,19 @@ def events(
 
 
 @app.command()
+def refill(
+    service: Annotated[str, typer.Argument(help="Whose topics: product, inventory, order, payment, delivery, user.")],
+) -> None:
+    """Publish once more what a service published in the last week: for a topic that was lost.
+
+    Readers skip what they know, so it may be done at any time, and again.
+    """
+    from mercato.cli.refill import refill as run
+
+    run(service)
+
+
+@app.command()
 def audit(
     repair: Annotated[
         bool, typer.Option("--repair", help="Have put right what safely can be, and look again.")

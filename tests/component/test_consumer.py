@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import psycopg
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from mercato import log
 from mercato.api.inventory.v1.inventory_events_pb2 import StockCommitted, StockReleased
@@ -17,8 +16,9 @@ from mercato.kafka import Kafka, dead_letters
 from mercato.local.server import free_port
 from mercato.outgoing import Outgoing
 from mercato.postgres import Database, Work
-from tests.component.reader import LONG, NOON, Reader, settle, until
+from tests.component.reader import NOON, Reader, settle, until
 from tests.servers import FreshDatabase
+from tests.topics import lose
 
 
 @pytest.fixture(autouse=True)
@@ -191,27 +191,11 @@ def test_a_topic_that_was_made_again_is_read_from_its_beginning_without_second_e
     first = reader.consumer()
     settle(reader, first)
     first.close()
-    admin = AdminClient({"bootstrap.servers": reader.kafka.bootstrap})
-    admin.delete_topics([reader.topic])[reader.topic].result(LONG)
-    reader.kafka.forget()
-    remade(reader)
+    lose(reader.kafka, reader.topic)
     reader.send("a", 1, 2, 3)
     second = reader.consumer()
     until(lambda: len(reader.effects()) == 3, second)
     assert reader.effects() == [("a", 1), ("a", 2), ("a", 3)]
-
-
-def remade(reader: Reader) -> None:
-    """Wait until the broker has forgotten the old topic and made the new one."""
-    deadline = time.monotonic() + LONG
-    while time.monotonic() < deadline:
-        reader.kafka.forget()
-        reader.kafka.make([reader.topic])
-        try:
-            reader.kafka.topic_ids([reader.topic])
-        except Unavailable:
-            continue
-        return
 
 
 def test_two_readers_share_the_partitions_and_one_goes_on_alone(reader: Reader) -> None:

@@ -1,13 +1,14 @@
 """The relay between a real PostgreSQL and a real Kafka: nothing is lost, nothing overtakes, twice is allowed."""
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from psycopg import Connection
 
 from mercato.api.inventory.v1.inventory_events_pb2 import StockReleased
@@ -21,8 +22,10 @@ from mercato.log import bound
 from mercato.outbox import OutboxRelay
 from mercato.outgoing import BUCKETS, bucket, insert
 from mercato.postgres import Bell, Database, Work
+from mercato.refill import Refill
 from mercato.worker import Loop
 from tests.servers import FreshDatabase, PostgresServer
+from tests.topics import lose
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
@@ -71,7 +74,13 @@ class Shop:
             reader.close()
 
     def _end(self, reader: Any, number: int) -> int:
-        return int(reader.get_watermark_offsets(TopicPartition(topic(self.service), number), timeout=30)[1])
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                return int(reader.get_watermark_offsets(TopicPartition(topic(self.service), number), timeout=30)[1])
+            except KafkaException:  # a topic that was just made has no leader yet
+                if time.monotonic() > deadline:
+                    raise
 
     def count(self, table: str) -> int:
         with self.database.reading() as connection:
@@ -117,6 +126,24 @@ def test_what_was_committed_is_published_with_its_headers_and_moved_to_the_journ
     assert shop.published() == [("a", 1), ("a", 2)]
     assert (shop.count("outbox"), shop.count("outbox_journal")) == (0, 2)
     assert shop.count("outbox_journal_rest") == 0
+
+
+def test_f43_a_topic_that_was_lost_is_filled_from_the_journal_in_order(shop: Shop) -> None:
+    for number in range(30):
+        shop.publish(f"a{number}", 1, 2)
+    shop.publish("a7", 3)
+    drain(shop.relay())
+    before = sorted((each.key(), each.value(), each.headers()) for each in shop.records())
+    lose(shop.kafka, topic(shop.service))
+    assert shop.records() == []
+    counts: list[int] = []
+    with shop.database.dedicated() as connection:
+        refill = Refill(connection, shop.kafka)
+        assert refill.count() == 61
+        assert refill.run(counts.append) == sum(counts) == 61
+    assert sorted((each.key(), each.value(), each.headers()) for each in shop.records()) == before
+    assert [version for aggregate, version in shop.published() if aggregate == "a7"] == [1, 2, 3]
+    assert (shop.count("outbox"), shop.count("outbox_journal")) == (0, 61)
 
 
 def test_with_nothing_to_do_it_says_so(shop: Shop) -> None:

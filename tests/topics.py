@@ -1,0 +1,36 @@
+"""What may befall a topic."""
+
+import time
+
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from mercato.errors import Unavailable
+from mercato.ids import uuid7
+from mercato.kafka import Kafka
+
+LONG = 30.0
+
+
+def lose(kafka: Kafka, topic: str) -> None:
+    """Delete a topic with all that it holds, and return when the broker has forgotten it and leads an empty one."""
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin.delete_topics([topic])[topic].result(LONG)
+    deadline = time.monotonic() + LONG
+    while not _is_anew(kafka, topic):
+        assert time.monotonic() < deadline, f"{topic} never came back"
+
+
+def _is_anew(kafka: Kafka, topic: str) -> bool:
+    kafka.forget()
+    kafka.make([topic])
+    reader = kafka.consumer(f"look-{uuid7()}")
+    try:
+        kafka.topic_ids([topic])
+        partitions = reader.list_topics(topic, timeout=LONG).topics[topic].partitions
+        ends = [reader.get_watermark_offsets(TopicPartition(topic, each), timeout=LONG)[1] for each in partitions]
+        return bool(ends) and not any(ends)
+    except (Unavailable, KafkaException):
+        return False
+    finally:
+        reader.close()
