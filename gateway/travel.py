@@ -128,7 +128,8 @@ class Travel:
         finally:
             self._arrived(journey)
             for each in company:
-                _tell(each, _gone())
+                if not each.told.done():
+                    _tell(each, _gone())
 
     async def _deliver(self, company: Sequence[Ticket]) -> None:
         """Send a message, and tell each what came of it."""
@@ -148,6 +149,8 @@ class Travel:
             _tell(each, self._told(outcome))
 
     def _told(self, outcome: pb.Outcome) -> Answer | grpc.aio.AioRpcError | None:
+        if outcome.alone:
+            return None
         if not outcome.code:
             return self._read(outcome.reply), trailing_of(outcome)
         error = error_in(outcome)

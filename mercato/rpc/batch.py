@@ -28,11 +28,14 @@ from mercato.telemetry import Counter
 
 METHOD = methods_of(pb.DESCRIPTOR.services_by_name["BatchService"])[0]
 MOST = 256
+ROOM = 2 * 1024 * 1024
+"""Bytes of replies in one message: half of what callers take."""
 MESSAGES = Counter("mercato_rpc_messages", "Messages with calls that travelled together.")
 PASSENGERS = Counter("mercato_rpc_passengers", "Calls in those messages.")
 # What gRPC itself says of these, word for word.
 _UNKNOWN = pb.Outcome(code=12, message="Method not found!")
 _UNREADABLE = pb.Outcome(code=13, message="Exception deserializing request!")
+_ALONE = pb.Outcome(code=14, message="no room in this message", alone=True)
 
 Numbered = tuple[int, Arrival]
 
@@ -74,7 +77,16 @@ class Batch:
         outcomes = [_UNKNOWN] * len(items)
         acts = [_acts(door, numbered, outcomes) for door, numbered in self._sorted(items, outcomes)]
         self._share_out(list(chain.from_iterable(acts)))
-        return outcomes
+        return self._fitting(items, outcomes)
+
+    def _fitting(self, items: Sequence[pb.Item], outcomes: Sequence[pb.Outcome]) -> list[pb.Outcome]:
+        """The outcomes that one message has room for; what was only read is asked for again, alone."""
+        fitting, left = list[pb.Outcome](), ROOM
+        for item, outcome in zip(items, outcomes, strict=True):
+            left -= len(outcome.reply)
+            fits = left >= 0 or not fitting or not self._doors[item.method].method.policy.repeatable
+            fitting.append(outcome if fits else _ALONE)
+        return fitting
 
     def _sorted(self, items: Sequence[pb.Item], outcomes: list[pb.Outcome]) -> Iterable[tuple[Door, list[Numbered]]]:
         """The calls of each rpc that we have."""

@@ -41,6 +41,8 @@ class Journey(Generic[P]):
 class Lane(Generic[P]):
     """The calls of one rpc from here."""
 
+    jam: float = JAM
+    """Seconds after which a message is overtaken."""
     _under_way: Journey[P] | None = None
     _waiting: deque[P] = field(default_factory=deque)
 
@@ -61,7 +63,7 @@ class Lane(Generic[P]):
 
     def overtake(self, now: float) -> Journey[P] | None:
         """The next message, if the one under way takes too long."""
-        if self._under_way is None or now - self._under_way.began < JAM:
+        if self._under_way is None or now - self._under_way.began < self.jam:
             return None
         return self._depart(now)
 

@@ -143,7 +143,7 @@ class Travel:
             if error is None:
                 each.outcome = self._method.response.FromString(outcome.reply)
             else:
-                each.again = self._retries.of_refused(error)
+                each.again = outcome.alone or self._retries.of_refused(error)
 
     def _lost(self, company: Sequence[Ticket], failed: Exception) -> None:
         errors = [_astray(failed) for _ in company]

@@ -13,7 +13,7 @@ from mercato import log
 from mercato.api.batch.v1 import batch_pb2 as pb
 from mercato.errors import DeadlineExceeded, InvalidArgument, MercatoError, NotFound, PermissionDenied, Unavailable
 from mercato.rpc import Principal, current_call, on_behalf_of
-from mercato.rpc.batch import MESSAGES, MOST, PASSENGERS
+from mercato.rpc.batch import MESSAGES, MOST, PASSENGERS, ROOM
 from mercato.rpc.call import NOBODY
 from mercato.rpc.channel import Channels
 from mercato.rpc.contract import Unservable
@@ -78,6 +78,8 @@ def travelled() -> tuple[float, float]:
 
 def held_up(stub: ProbeServiceStub, gate: Gate, calls: Sequence[Callable[[], Any]]) -> list[Any]:
     """What calls get that come while a first one is under way."""
+    lane = stub.Read._send._lane
+    lane.jam = LONG  # however long a busy machine takes to start the others: they shall wait for the first
     first = threading.Thread(target=stub.Read, args=[Request(text="first")])
     first.start()
     assert gate.reached.wait(LONG)
@@ -95,7 +97,6 @@ def held_up(stub: ProbeServiceStub, gate: Gate, calls: Sequence[Callable[[], Any
     for thread in threads:
         thread.start()
     begun.wait()
-    lane = stub.Read._send._lane
     while len(lane._waiting) < len(calls):
         threading.Event().wait(0.001)  # looks again; how long that takes decides nothing
     gate.open.set()
@@ -408,6 +409,13 @@ def test_a_crowd_of_callers_gets_what_each_would_get_alone(road: Road) -> None:
     apart = [call(stubs[False], number) for number in range(24)]
     assert together == apart
     assert after > before
+
+
+def test_replies_for_which_a_message_has_no_room_are_asked_for_alone(road: Road) -> None:
+    gate, answer = gated(lambda request: request.text * (ROOM // 3))
+    stub = road.stub(road.serve(Probe(answer)), "gateway")
+    calls = [lambda text=text: len(stub.Read(Request(text=text)).text) for text in "abcdefghijklmno"]
+    assert held_up(stub, gate, calls) == [ROOM // 3] * 15
 
 
 def test_a_message_that_is_lost_is_sent_again_for_those_who_may_be_repeated(road: Road) -> None:

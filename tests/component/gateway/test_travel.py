@@ -16,7 +16,7 @@ from gateway.channels import Channels
 from mercato import log
 from mercato.errors import DeadlineExceeded
 from mercato.rpc import Principal
-from mercato.rpc.batch import MESSAGES, PASSENGERS
+from mercato.rpc.batch import MESSAGES, PASSENGERS, ROOM
 from mercato.rpc.call import NOBODY
 from mercato.testing import Served, a_customer, a_guest, serve, staff
 from tests.component.test_together import LONG, Gate, SetProbe, as_one, behave, gated
@@ -187,12 +187,13 @@ def test_a_caller_whose_time_is_over_leaves_and_the_others_are_answered(stack: E
     edge = Edge(stack.enter_context(serve(Probe(answer))))
 
     async def act() -> Any:
-        late = Visit(began=time.monotonic() - LONG + 0.02)
+        late = Visit(began=time.monotonic() - LONG + 0.1)
         tasks = await held_up(edge, gate, [edge.call("patient"), edge.call("hasty", visit=late)])
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
+        with pytest.raises((grpc.aio.AioRpcError, DeadlineExceeded)) as refused:
             await tasks[2]
         gate.open.set()
-        assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        if isinstance(refused.value, grpc.aio.AioRpcError):  # else the machine was so busy that it never set out
+            assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         return await asyncio.gather(*tasks[:2])
 
     assert within(edge, act) == ["first", "patient"]
@@ -210,6 +211,18 @@ def test_a_message_that_does_not_come_back_is_overtaken(stack: ExitStack) -> Non
         return [await first, *told]
 
     assert within(edge, act) == ["first", "call 0", "call 1", "call 2"]
+
+
+def test_replies_for_which_a_message_has_no_room_are_asked_for_alone(stack: ExitStack) -> None:
+    gate, answer = gated(lambda request: request.text * (ROOM // 3))
+    edge = Edge(stack.enter_context(serve(Probe(answer))))
+
+    async def act() -> list[str]:
+        tasks = await held_up(edge, gate, [edge.call(text) for text in "abcdefghijklmno"])
+        gate.open.set()
+        return list(await asyncio.gather(*tasks[1:]))
+
+    assert [(each[0], len(each)) for each in within(edge, act)] == [(each, ROOM // 3) for each in "abcdefghijklmno"]
 
 
 def test_a_message_that_is_lost_is_sent_again_for_those_who_may_be_repeated(stack: ExitStack) -> None:
