@@ -16,7 +16,8 @@ A mesh of its own is started and filled with 2,000 groceries; its logs are of le
 
 Each is measured with the design and with the naive one: JSON by `json_format`, no reply kept, every call alone
 (MERCATO_GATEWAY_CACHE_BYTES=0, MERCATO_TOGETHER=off). Of the rows without `cached`, the design's gateway keeps nothing
-either. Services that a case does not need are stopped, for what they do at rest costs PostgreSQL something.
+either. Services that a case does not need are stopped, for what they do at rest costs PostgreSQL something; and what
+all use at rest, which is measured before each case, is not counted as that of requests.
 `Go` is what a good Go stack costs (Gin; grpc-gateway, grpc-go, pgx and a Redis cache; wrk with 64 connections): the
 figures to beat.
 """
@@ -155,8 +156,16 @@ CASES = (
 )
 
 
+def at_rest(pids: Mapping[str, int], seconds: float = 1.5) -> dict[str, float]:
+    """Seconds of CPU that processes use in a second without requests."""
+    before = {name: cpu_of(pid) for name, pid in pids.items()}
+    time.sleep(seconds)
+    return {name: (cpu_of(pid) - before[name]) / seconds for name, pid in pids.items()}
+
+
 def measure(case: Case, requests: list[str], gate: Gate, pids: Mapping[str, int], seconds: float) -> Reading:
     """What a crowd gets, and what it costs whom."""
+    rest = at_rest(pids)
     task = Task(gate.port, requests, case.connections, 1.0, seconds)
     command = [sys.executable, "-m", "benchmarks.crowd"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as crowd:
@@ -168,8 +177,9 @@ def measure(case: Case, requests: list[str], gate: Gate, pids: Mapping[str, int]
         before = {name: cpu_of(pid) for name, pid in pids.items()}
         result = json.loads(crowd.stdout.readline())
     after = {name: cpu_of(pid) for name, pid in pids.items()}
+    resting = {name: rest[name] * result["seconds"] for name in pids}
     good = sum(number for status, number in result["statuses"].items() if status.startswith("2"))
-    cpu = {name: after[name] - before[name] for name in pids}
+    cpu = {name: max(0.0, after[name] - before[name] - resting[name]) for name in pids}
     return Reading(good, len(result["latencies"]) - good, result["seconds"], result["latencies"], cpu)
 
 
@@ -331,7 +341,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=[each.name for each in CASES], help="those to measure (all)")
     options, console, began = parser.parse_args(), Console(width=140), time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="edge-"))
-    environment = {"MERCATO_PORT": "0", "MERCATO_LOG_LEVEL": "warning"}
+    environment = {"MERCATO_PORT": "0", "MERCATO_LOG_LEVEL": "warning", "MERCATO_MAXIMUM_CALLS": "512"}
     with Mesh(folder, environment=environment, follow=True) as mesh, ExitStack() as stack:
         town = Town(mesh)
         stack.callback(town.close)
