@@ -68,7 +68,8 @@ class People:
         gone = {name: str(uuid7()) for name in ("product", "category", *other.things)}
         self.missing = {**self._common, **gone, "sku": "no-such-thing"}
         guest = self._guest(shop.guest())
-        self.all = [Somebody(ANONYMOUS, things=grown["customer"].things), guest, *grown.values()]
+        everybody = [Somebody(ANONYMOUS, things=grown["customer"].things), guest, *grown.values()]
+        self.of = {somebody.role: somebody for somebody in everybody}
         self._await_open_orders()
 
     def target(self, asker: Somebody, whose: str, rpc: str = "") -> Things:
