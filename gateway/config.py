@@ -72,3 +72,5 @@ class GatewayConfig:
     heartbeat: timedelta = var(default="15s", converter=duration)
     look: timedelta = var(default="2s", converter=duration)
     stream_patience: timedelta = var(default="10s", converter=duration)
+    # Whoever takes nothing of what was sent for so long is disconnected.
+    unheard: timedelta = var(default="30s", converter=duration)

@@ -7,6 +7,7 @@ connections from it; those that we have are answered with `Connection: close`, a
 import os
 import socket
 from collections.abc import Awaitable
+from contextlib import closing
 from typing import Any
 
 from granian._granian import SocketHolder
@@ -21,10 +22,13 @@ _CLOSE = (b"connection", b"close")
 class SharedServer(Server):
     """A server on a listening socket that somebody else keeps."""
 
-    def __init__(self, *arguments: Any, listener: int, **settings: Any) -> None:
-        """`listener` is the descriptor of the socket."""
+    def __init__(self, *arguments: Any, listener: int, unheard: int, **settings: Any) -> None:
+        """`listener` is the descriptor of the socket. Who takes nothing for `unheard` milliseconds is disconnected."""
         super().__init__(*arguments, **settings)
         os.set_blocking(listener, False)
+        # Inherited by connections. We cannot break one from here, and what a client does not take lies in the kernel.
+        with closing(socket.socket(fileno=os.dup(listener))) as door:
+            door.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, unheard)
         self._listener = listener
 
     def _init_shared_socket(self) -> None:

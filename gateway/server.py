@@ -15,7 +15,6 @@ from typing import Any
 
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
-from granian.server.embed import Server
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -37,6 +36,7 @@ from mercato.topic import topic
 LOOK_FOR_PARENT = 1.0
 # Requests at once, open event streams among them; granian would take no more than its backlog of new connections.
 BACKPRESSURE = 10_000
+BACKLOG = 1024
 _log = log.get(__name__)
 
 
@@ -54,8 +54,7 @@ async def run(settings: Settings, config: GatewayConfig) -> None:
 
 async def serve(settings: Settings, config: GatewayConfig, stop: asyncio.Event, replies: Replies | None = None) -> None:
     """Answer until told to stop. BadSettings when that cannot be."""
-    if config.listener < 0:
-        _check_free(config.address)
+    listener = config.listener if config.listener >= 0 else _door(config.address)
     signer = Signer.load(settings.keys, settings.name, development=settings.development)
     replies = replies or Replies(config.cache_bytes, kept(operations(published())))
     async with AsyncExitStack() as stack:
@@ -69,7 +68,7 @@ async def serve(settings: Settings, config: GatewayConfig, stop: asyncio.Event, 
         if settings.metrics_address:
             stop_metrics, _ = telemetry.serve(settings.metrics_address)
             stack.callback(stop_metrics)
-        await _listen(gate, settings, config, stop)
+        await _listen(gate, settings, config, listener, stop)
     _log.info("gateway.ended")
 
 
@@ -96,14 +95,14 @@ def _subjects(live: OrderEvents | None, replies: Replies) -> list[Subject]:
     return [*([Subject(topic("order"), 1.0, live.hint)] if live else []), *stale]
 
 
-def _check_free(address: Address) -> None:
-    """Refuse a port that somebody has: granian would share it with another gateway, each getting half the requests."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-        except OSError as problem:
-            raise BadSettings(f"cannot listen at {address.host}:{address.port}: {problem.strerror}") from None
+def _door(address: Address) -> int:
+    """A socket of our own at an address that nobody else has. Granian's would share it with another gateway's."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server(address, family=family, backlog=BACKLOG).detach()
+    except OSError as problem:
+        reason = os.strerror(problem.errno) if problem.errno else str(problem)
+        raise BadSettings(f"cannot listen at {address.host}:{address.port}: {reason}") from None
 
 
 async def _redis(settings: Settings, stack: AsyncExitStack) -> "Redis | None":
@@ -119,8 +118,8 @@ async def _redis(settings: Settings, stack: AsyncExitStack) -> "Redis | None":
     return redis
 
 
-async def _listen(gate: Gateway, settings: Settings, config: GatewayConfig, stop: asyncio.Event) -> None:
-    server = _server(gate, config)
+async def _listen(gate: Gateway, settings: Settings, config: GatewayConfig, listener: int, stop: asyncio.Event) -> None:
+    server = _server(gate, config, listener)
     serving = asyncio.create_task(server.serve())
     health = GrpcHealth(settings.health_address, lambda: not gate.health.draining, lambda: True)
     try:
@@ -128,25 +127,23 @@ async def _listen(gate: Gateway, settings: Settings, config: GatewayConfig, stop
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        await _leave(gate, server, serving, settings)
+        await _leave(gate, server, serving, settings, handed=config.listener >= 0)
     finally:
         health.stop()
 
 
-def _server(gate: Gateway, config: GatewayConfig) -> Server:
+def _server(gate: Gateway, config: GatewayConfig, listener: int) -> SharedServer:
     arguments: dict[str, Any] = {
         "address": config.address.host,
         "port": config.address.port,
         "interface": Interfaces.ASGINL,
-        "backlog": 1024,
+        "backlog": BACKLOG,
         "backpressure": BACKPRESSURE,
         "http1_settings": HTTP1Settings(header_read_timeout=int(config.body_timeout.total_seconds() * 1000)),
         "log_enabled": False,
     }
-    app = Leaving(gate.app, gate.health)
-    return (
-        SharedServer(app, **arguments, listener=config.listener) if config.listener >= 0 else Server(app, **arguments)
-    )
+    unheard = int(config.unheard.total_seconds() * 1000)
+    return SharedServer(Leaving(gate.app, gate.health), **arguments, listener=listener, unheard=unheard)
 
 
 async def _stop_when_orphaned(stop: asyncio.Event, parent: int) -> None:
@@ -158,12 +155,14 @@ async def _stop_when_orphaned(stop: asyncio.Event, parent: int) -> None:
             stop.set()
 
 
-async def _leave(gate: Gateway, server: Server, serving: "asyncio.Task[None]", settings: Settings) -> None:
+async def _leave(
+    gate: Gateway, server: SharedServer, serving: "asyncio.Task[None]", settings: Settings, *, handed: bool
+) -> None:
     """Say that we go, have the streams end, answer what is under way."""
     if not serving.done():
         _log.info("gateway.draining")
         gate.health.draining = True
-        if isinstance(server, SharedServer):
+        if handed:
             server.turn_away()
         await asyncio.sleep(settings.leave_first.total_seconds())
         if gate.live:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from socket import SO_RCVBUF, SOL_SOCKET, socket
 from typing import Any
 
@@ -154,9 +155,9 @@ def test_a_client_that_does_not_read_is_dropped_and_the_others_hear_everything(
     mesh: Mesh, start: Callable[..., Running], customer: dict[str, str], upgrade: str
 ) -> None:
     history = happened(mesh, "OrderPlaced")
-    limits = {"MERCATO_GATEWAY_STREAM_PATIENCE": "500ms", "MERCATO_GATEWAY_STREAMS_PER_PRINCIPAL": "1"}
-    client = start(**limits).client
-    with deaf(client, customer, upgrade), watching(client, bearer(STAFF)) as other:
+    limits = {"STREAM_PATIENCE": "500ms", "STREAMS_PER_PRINCIPAL": "1", "UNHEARD": "1s"}
+    client = start(**{f"MERCATO_GATEWAY_{name}": value for name, value in limits.items()}).client
+    with deaf(client, customer, upgrade) as dropped, watching(client, bearer(STAFF)) as other:
         other.told(1)
         while client.head(PATH, headers=customer).status_code == 429:
             for _ in range(30):
@@ -165,6 +166,7 @@ def test_a_client_that_does_not_read_is_dropped_and_the_others_hear_everything(
             free(client, customer, tries=20)
         history.add("OrderCancelled")
         assert other.told(1) == [(str(history.events[-1].version), "OrderCancelled")]
+        assert broken(dropped)  # nor is what it never took kept for it
 
 
 def free(client: httpx.Client, headers: dict[str, str], tries: int) -> bool:
@@ -177,8 +179,20 @@ def free(client: httpx.Client, headers: dict[str, str], tries: int) -> bool:
     return False
 
 
+def broken(connection: socket) -> bool:
+    """Wait until the other end has given up a connection. This end is not told: it takes nothing."""
+    here, there = (f":{address[1]:04X}" for address in (connection.getsockname(), connection.getpeername()))
+    pause = threading.Event()
+    for _ in range(600):
+        rows = [line.split()[1:3] for line in Path("/proc/net/tcp").read_text().splitlines()]
+        if not any(local.endswith(there) and remote.endswith(here) for local, remote in rows):
+            return True
+        pause.wait(0.05)
+    return False
+
+
 @contextmanager
-def deaf(client: httpx.Client, headers: dict[str, str], upgrade: str) -> Iterator[None]:
+def deaf(client: httpx.Client, headers: dict[str, str], upgrade: str) -> Iterator[socket]:
     """Somebody who watches the order and reads nothing of it."""
     lines = {"Host": "x", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "x" * 22 + "==", **headers}
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
@@ -187,7 +201,7 @@ def deaf(client: httpx.Client, headers: dict[str, str], upgrade: str) -> Iterato
         connection.connect((client.base_url.host, client.base_url.port))
         connection.sendall(f"GET {PATH} HTTP/1.1\r\n{head}{upgrade}\r\n".encode())
         assert connection.recv(12) == b"HTTP/1.1 " + (b"101" if upgrade else b"200")
-        yield
+        yield connection
 
 
 def test_a_quiet_stream_says_that_it_lives(mesh: Mesh, start: Callable[..., Running], customer: dict[str, str]) -> None:
