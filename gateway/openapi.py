@@ -8,6 +8,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from gateway.comments import reasons_in
 from gateway.contract import ETAG, REQUEST_ID, Binding, Operation, field_at
+from gateway.examples import Examples
 from gateway.lines import LONGEST
 from gateway.problems import lower_camel
 from gateway.reasons import KNOWN, STATUS_OF_REASON, phrase
@@ -16,6 +17,7 @@ from gateway.rows import CSV, NDJSON, Layout, columns_of
 from gateway.schema import Schema, Schemas, is_required
 from gateway.sessions import COOKIE
 from gateway.values import single
+from gateway.writer import dumps
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 SIGNED_IN: list[Schema] = [{"bearer": []}, {"cookie": []}]
@@ -25,6 +27,7 @@ _HEADERS: Mapping[str, Schema] = {
     "Idempotency-Key": {
         "description": "Makes repeats of this request harmless: they answer with what the first one made.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+        "example": "one-for-each-intent",
     },
     "If-Match": {
         "description": "The ETag that the change is based on. A newer version is answered with 412.",
@@ -112,6 +115,7 @@ class _Described:
         self._operation = operation
         self._binding = binding
         self._schemas = schemas
+        self._examples = Examples(comments)
         self._comment = comments.get(operation.rpc.full_name, operation.name)
         self._variables = [variable.name for variable in binding.template.variables]
 
@@ -132,7 +136,11 @@ class _Described:
 
     def _path(self) -> list[Schema]:
         fields = ((name, field_at(self._operation.rpc.input_type, name)) for name in self._variables)
-        return [self._parameter(variable_name(name), "path", field) for name, field in fields if field]
+        found = [self._parameter(variable_name(name), "path", field) for name, field in fields if field]
+        for parameter, name in zip(found, self._variables, strict=True):
+            if name in self._operation.policy.own_fields:
+                parameter["example"] = "me"
+        return found
 
     def _query(self) -> list[Schema]:
         if self._binding.body == "*":
@@ -149,7 +157,10 @@ class _Described:
         schema = self._schemas.field(field)
         about = schema.pop("description", "")
         required = place == "path" or is_required(field)
-        return {"name": name, "in": place, "required": required, "description": about, "schema": schema}
+        # What may be left out has none: whoever tries the operation out would send them all.
+        example = self._examples.value(field) if required else None
+        shown = {} if example is None else {"example": example}
+        return {"name": name, "in": place, "required": required, "description": about, "schema": schema, **shown}
 
     def _headers(self) -> list[Schema]:
         return [{"$ref": f"#/components/parameters/{name}"} for name in self._header_names()] + self._key()
@@ -180,13 +191,16 @@ class _Described:
         if self._operation.uploads:
             return {"requestBody": {"required": True, "content": self._rows()}}
         if body == "*":
-            schema = self._schemas.object(request, frozenset({REQUEST_ID, *self._variables}))
+            hidden = frozenset({REQUEST_ID, *self._variables})
+            schema, example = self._schemas.object(request, hidden), self._examples.message(request, hidden)
             required = bool(schema.get("required"))
         else:
             field = request.fields_by_name[body]
             assert field.message_type
             schema, required = self._schemas.message(field.message_type), is_required(field)
-        return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
+            example = self._examples.message(field.message_type)
+        content = {"application/json": {"schema": schema, "example": example}}
+        return {"requestBody": {"required": required, "content": content}}
 
     def _rows(self) -> Schema:
         """The kinds that an upload may be of."""
@@ -195,7 +209,15 @@ class _Described:
         objects = {"type": "string", "contentMediaType": NDJSON, "contentSchema": row, "description": _NDJSON}
         names = ", ".join(f"`{name}`" for name in columns_of(layout.kind, layout.hidden))
         records = {"type": "string", "contentMediaType": CSV, "description": f"{_CSV} Columns: {names}."}
-        return {NDJSON: {"schema": objects}, CSV: {"schema": records}}
+        example, cells = (
+            self._examples.message(layout.kind, layout.hidden),
+            self._examples.row(layout.kind, layout.hidden),
+        )
+        lines = "".join(f"{each}\n" for each in (",".join(cells), ",".join(cells.values())))
+        return {
+            NDJSON: {"schema": objects, "example": dumps(example).decode() + "\n"},
+            CSV: {"schema": records, "example": lines},
+        }
 
     def _responses(self) -> Schema:
         problems = {str(status): _problem_response(text) for status, text in sorted(self._problems().items())}

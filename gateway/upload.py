@@ -51,13 +51,10 @@ class Upload:
         intake = _Intake(self._layout, rows, about)
         try:
             pieces = self._mesh.limits.pieces(request.receive, request.headers)
-            async for message in intake.messages(pieces):
-                await call.write(message)
-            await call.done_writing()
+            await _write(call, intake.messages(pieces))
             reply = await call
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            # The service ended the call, before or while we wrote: why, it says itself.
-            raise Problem.of_call(await _failure(call)) from None
+        except grpc.aio.AioRpcError as failed:
+            raise Problem.of_call(failed) from None
         finally:
             call.cancel()
         intake.tell(reply)
@@ -66,12 +63,14 @@ class Upload:
         return Response(self._transcoder.answer(reply), 200, headers, "application/json")
 
 
-async def _failure(call: Any) -> Any:
+async def _write(call: Any, messages: AsyncIterator[Message]) -> None:
+    """Send all, or as much as the service wants: one that has ended the call says itself what came of it."""
     try:
-        await call
-    except grpc.aio.AioRpcError as failed:
-        return failed
-    raise Problem.edge("UNAVAILABLE")
+        async for message in messages:
+            await call.write(message)
+        await call.done_writing()
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        return
 
 
 class _Intake:
