@@ -26,10 +26,8 @@ INSIDERS = ("gateway", "operator", "order", "product", "inventory", "payment", "
 
 Code = grpc.StatusCode
 _NEVER = frozenset({Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS, Code.CANCELLED})
-# gRPC's own words for what never reached us: a message that is none, an rpc that there is not.
-_ITS_OWN = re.compile(
-    r"Exception deserializing request!|Method not found!|.*(larger than max|metadata size exceeds).*", re.DOTALL
-)
+# gRPC's own words for what never reached us: an rpc that there is not, more than there may be.
+_ITS_OWN = re.compile(r"Method not found!|.*(larger than max|metadata size exceeds).*", re.DOTALL)
 _SHORT = 1.0
 
 
@@ -87,7 +85,7 @@ class GrpcFuzz:
         code, text = failed.code(), failed.details() or ""
         error = status.error_of_call(failed)
         excuse = "overloaded" if error.reason == "OVERLOADED" else ""
-        own = bool(_ITS_OWN.fullmatch(text)) and not (call.whole and "deserializing" in text)
+        own = bool(_ITS_OWN.fullmatch(text))
         told = f"{code.name} {error.reason}: {text[:300]}"
         self._note(call, code.name, [] if own or excuse else [*_faults(call, code, error, text)], told, excuse)
 

@@ -13,8 +13,6 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from google.protobuf.message import DecodeError
-
 from mercato.api.batch.v1 import batch_pb2 as pb
 from mercato.errors import InvalidArgument, MercatoError, Overloaded
 from mercato.policy import decide
@@ -24,6 +22,7 @@ from mercato.rpc.contract import methods_of
 from mercato.rpc.enforce import Arrival, Door, Enforced, Visit
 from mercato.rpc.load import Load
 from mercato.rpc.parcel import metadata_of, pack_outcome
+from mercato.rpc.validation import check_readable, reader_of
 from mercato.telemetry import Counter
 
 METHOD = methods_of(pb.DESCRIPTOR.services_by_name["BatchService"])[0]
@@ -34,7 +33,6 @@ MESSAGES = Counter("mercato_rpc_messages", "Messages with calls that travelled t
 PASSENGERS = Counter("mercato_rpc_passengers", "Calls in those messages.")
 # What gRPC itself says of these, word for word.
 _UNKNOWN = pb.Outcome(code=12, message="Method not found!")
-_UNREADABLE = pb.Outcome(code=13, message="Exception deserializing request!")
 _ALONE = pb.Outcome(code=14, message="no room in this message", alone=True)
 
 Numbered = tuple[int, Arrival]
@@ -62,6 +60,7 @@ class Batch:
         try:
             verified = self._verifier.verify(bearer(dict(context.invocation_metadata())))
             decide(METHOD.policy, verified.principal, verified.service)
+            check_readable(request)
             outcomes = self._outcomes(request.items)
         except MercatoError as refusal:
             context.set_trailing_metadata(tuple(status.trailers_of(refusal)))
@@ -98,11 +97,7 @@ class Batch:
             if self._load.refuses(door.method.policy.criticality):
                 outcomes[number] = pack_outcome(None, Overloaded(), status.trailers_of(Overloaded()))
                 continue
-            try:
-                request = door.method.request.FromString(item.request)
-            except DecodeError:
-                outcomes[number] = _UNREADABLE
-                continue
+            request = reader_of(door.method.request)(item.request)
             ends = now + item.remaining_us / 1e6 if item.remaining_us else None
             found.setdefault(item.method, []).append((number, Arrival(request, metadata_of(item), ends)))
         return [(self._doors[method], numbered) for method, numbered in found.items()]

@@ -18,6 +18,7 @@ from mercato.rpc.batch import METHOD, Batch
 from mercato.rpc.contract import Method
 from mercato.rpc.enforce import CALLS, TRAFFIC, Door, Enforced, Traffic
 from mercato.rpc.load import Load
+from mercato.rpc.validation import reader_of
 
 LARGEST_MESSAGE = 256 * 1024
 _STREAMS = 2
@@ -71,7 +72,7 @@ class Server:
         self._serve(servicer.contract.full_name, {door.method.name: self._handler(door) for door in servicer.doors})
 
     def _add_batch(self, batch: Batch) -> None:
-        codecs: dict[str, Any] = {"request_deserializer": METHOD.request.FromString, "response_serializer": _serialize}
+        codecs: dict[str, Any] = {"request_deserializer": reader_of(METHOD.request), "response_serializer": _serialize}
         name = METHOD.path.split("/")[1]
         self._serve(name, {METHOD.name: grpc.unary_unary_rpc_method_handler(batch, **codecs)})
 
@@ -81,7 +82,7 @@ class Server:
 
     def _handler(self, door: Door) -> Any:
         method: Method = door.method
-        codecs: dict[str, Any] = {"request_deserializer": method.request.FromString, "response_serializer": _serialize}
+        codecs: dict[str, Any] = {"request_deserializer": reader_of(method.request), "response_serializer": _serialize}
         if not method.streams_in:
             return grpc.unary_unary_rpc_method_handler(door, **codecs)
         # A stream holds its thread for as long as its sender likes: it must not be one of those that answer calls.

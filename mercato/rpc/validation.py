@@ -1,11 +1,11 @@
 """Requests held against the rules of their contract (buf.validate)."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from mercato.errors import FieldViolation, InvalidArgument
 
@@ -28,8 +28,40 @@ def warm(types: Iterable[type[Message]]) -> None:
         _validator().collect_violations(each())
 
 
+class UnreadableMessage(InvalidArgument):
+    """The request is no message of its type."""
+
+
+UNREADABLE: Any = object()
+"""What stands in the place of a request whose bytes are no message."""
+
+
+@cache
+def reader_of(cls: Any) -> Callable[[bytes], Any]:
+    """Reads requests. What is none becomes UNREADABLE, which is refused as everything else is.
+
+    Left to itself, grpcio loses a stream for good at each message that it cannot read (it ends such a call twice):
+    after as many as a connection has, nobody gets through on it any more.
+    """
+
+    def read(raw: bytes) -> Any:
+        try:
+            return cls.FromString(raw)
+        except DecodeError:
+            return UNREADABLE
+
+    return read
+
+
+def check_readable(request: Any) -> None:
+    """UnreadableMessage if there was no message in what came."""
+    if request is UNREADABLE:
+        raise UnreadableMessage
+
+
 def validate(message: Message) -> None:
     """InvalidArgument with every field that breaks a rule (of a large message, the first), named as JSON names it."""
+    check_readable(message)
     large = message.ByteSize() > _LARGE
     if violations := _validator().collect_violations(message, fail_fast=large):
         raise InvalidArgument.about(map(_violation, violations[:_TOLD]))

@@ -339,9 +339,22 @@ def test_metadata_above_the_limit_is_refused(bench: Bench) -> None:
 @pytest.mark.parametrize("rubbish", [b"\xff" * 100, b"\x0a\xff\xff\xff\xff\x0f", b"\x22\x02\x08"])
 def test_random_bytes_do_not_reach_the_handler_and_the_server_lives(bench: Bench, rubbish: bytes) -> None:
     served = bench.serve()
-    with pytest.raises(grpc.RpcError):
+    with pytest.raises(grpc.RpcError) as refused:
         raw(served, "Read", rubbish, bearer(served))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert error_of_call(refused.value).reason == "UNREADABLE_MESSAGE"
     assert served.stub(ProbeServiceStub, ANN).Read(Request(text="still here")).text == "still here"
+
+
+def test_a_connection_outlives_more_unreadable_messages_than_it_has_streams(bench: Bench) -> None:
+    served = bench.serve()
+    with grpc.insecure_channel(served.address) as channel:
+        call: Any = channel.unary_unary(f"/{SERVICE.full_name}/Read")
+        metadata = bearer(served)
+        for _ in range(11):
+            calls = [call.future(b"\xff", metadata=metadata, timeout=LONG) for _ in range(100)]
+            assert {each.code() for each in calls} <= {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAVAILABLE}
+        assert call(b"", metadata=metadata, timeout=LONG) == b""
 
 
 @pytest.mark.parametrize("path", ["/mercato.api.probe.v1.ProbeService/Nothing", "/nothing.Service/Read"])

@@ -74,6 +74,7 @@ def _odd_state() -> product_pb2.ListProductsRequest:
 
 _NOBODY = ("UNAUTHENTICATED", "UNAUTHENTICATED")
 _TOO_LARGE = ("RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE")
+_UNREADABLE = ("INVALID_ARGUMENT", "UNREADABLE_MESSAGE")
 _NOTHING = product_pb2.ListProductsRequest()
 _EMPTY = order_pb2.PlaceOrderRequest(request_id="key")
 _LINE = order_pb2.PlaceOrderRequest(request_id="key", lines=[order_pb2.LineQuantity()])
@@ -89,8 +90,8 @@ ROWS: Sequence[Row] = (
     _cart("a token that is none", "rubbish"),
     Row("G5", "300 KB", PRODUCT, _LISTS, product_pb2.ListProductsRequest(brand="x" * 300_000), *_TOO_LARGE),
     Row("G6", "20 KB of metadata", PRODUCT, _LISTS, _NOTHING, "RESOURCE_EXHAUSTED", metadata=(("x", "x" * 20_000),)),
-    Row("G7", "bytes that are no message", PRODUCT, _LISTS, b"\xff" * 64, "INTERNAL"),
-    Row("G7", "a message that ends too early", PRODUCT, _LISTS, b"\x0a\x7f", "INTERNAL"),
+    Row("G7", "bytes that are no message", PRODUCT, _LISTS, b"\xff" * 64, *_UNREADABLE),
+    Row("G7", "a message that ends too early", PRODUCT, _LISTS, b"\x0a\x7f", *_UNREADABLE),
     _no("G9", "a state that is none", PRODUCT, _LISTS, _odd_state(), "state", "catalog"),
     _no("G10", "nothing in it", ORDER, _PLACES, _EMPTY, "addressId"),
     _no("G10", "nothing in a line", ORDER, _PLACES, _LINE, "lines[0].sku"),
