@@ -22,7 +22,7 @@ from mercato.rpc.contract import methods_of
 from mercato.rpc.enforce import Arrival, Door, Enforced, Visit
 from mercato.rpc.load import Load
 from mercato.rpc.parcel import metadata_of, pack_outcome
-from mercato.rpc.validation import check_readable, reader_of
+from mercato.rpc.validation import check_readable, read
 from mercato.telemetry import Counter
 
 METHOD = methods_of(pb.DESCRIPTOR.services_by_name["BatchService"])[0]
@@ -97,7 +97,7 @@ class Batch:
             if self._load.refuses(door.method.policy.criticality):
                 outcomes[number] = pack_outcome(None, Overloaded(), status.trailers_of(Overloaded()))
                 continue
-            request = reader_of(door.method.request)(item.request)
+            request = read(door.method.request, item.request)
             ends = now + item.remaining_us / 1e6 if item.remaining_us else None
             found.setdefault(item.method, []).append((number, Arrival(request, metadata_of(item), ends)))
         return [(self._doors[method], numbered) for method, numbered in found.items()]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import grpc
@@ -18,7 +19,7 @@ from mercato.rpc.batch import METHOD, Batch
 from mercato.rpc.contract import Method
 from mercato.rpc.enforce import CALLS, TRAFFIC, Door, Enforced, Traffic
 from mercato.rpc.load import Load
-from mercato.rpc.validation import reader_of
+from mercato.rpc.validation import read
 
 LARGEST_MESSAGE = 256 * 1024
 _STREAMS = 2
@@ -72,7 +73,10 @@ class Server:
         self._serve(servicer.contract.full_name, {door.method.name: self._handler(door) for door in servicer.doors})
 
     def _add_batch(self, batch: Batch) -> None:
-        codecs: dict[str, Any] = {"request_deserializer": reader_of(METHOD.request), "response_serializer": _serialize}
+        codecs: dict[str, Any] = {
+            "request_deserializer": partial(read, METHOD.request),
+            "response_serializer": _serialize,
+        }
         name = METHOD.path.split("/")[1]
         self._serve(name, {METHOD.name: grpc.unary_unary_rpc_method_handler(batch, **codecs)})
 
@@ -82,7 +86,10 @@ class Server:
 
     def _handler(self, door: Door) -> Any:
         method: Method = door.method
-        codecs: dict[str, Any] = {"request_deserializer": reader_of(method.request), "response_serializer": _serialize}
+        codecs: dict[str, Any] = {
+            "request_deserializer": partial(read, method.request),
+            "response_serializer": _serialize,
+        }
         if not method.streams_in:
             return grpc.unary_unary_rpc_method_handler(door, **codecs)
         # A stream holds its thread for as long as its sender likes: it must not be one of those that answer calls.

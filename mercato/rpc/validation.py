@@ -1,7 +1,7 @@
 """Requests held against the rules of their contract (buf.validate)."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -36,21 +36,16 @@ UNREADABLE: Any = object()
 """What stands in the place of a request whose bytes are no message."""
 
 
-@cache
-def reader_of(cls: Any) -> Callable[[bytes], Any]:
-    """Reads requests. What is none becomes UNREADABLE, which is refused as everything else is.
+def read(cls: type[Message], raw: bytes) -> Any:
+    """The request that bytes are. What is none becomes UNREADABLE, which is refused as everything else is.
 
     Left to itself, grpcio loses a stream for good at each message that it cannot read (it ends such a call twice):
     after as many as a connection has, nobody gets through on it any more.
     """
-
-    def read(raw: bytes) -> Any:
-        try:
-            return cls.FromString(raw)
-        except DecodeError:
-            return UNREADABLE
-
-    return read
+    try:
+        return cls.FromString(raw)
+    except DecodeError:
+        return UNREADABLE
 
 
 def check_readable(request: Any) -> None:
