@@ -20,7 +20,8 @@ from mercato.rpc.call import NOBODY, Principal
 
 COOKIE = "__Host-session"
 _TOKEN = re.compile(r"[\x21-\x7e]{1,512}")
-_LOOK_UPS_AT_ONCE = 32
+_LOOK_UPS_AT_ONCE, _COPIES_AT_ONCE = 32, 500
+_GIVEN_UP = 3  # times in a row that Redis did not answer
 _ATTRIBUTES = "Path=/; Secure; HttpOnly; SameSite=Lax"
 
 # Asks the user service by the hash of a token; NotFound when it knows none.
@@ -92,6 +93,7 @@ class Sessions:
         self._copies = copies
         self._clock = clock
         self._look_up = look_up
+        self._unread = 0
 
     async def principal(self, token: str) -> Principal:
         """Whose the session is; nobody's without a token. Unauthenticated if the token opens nothing."""
@@ -106,10 +108,16 @@ class Sessions:
             raise Unauthenticated("the session is unknown or has ended; sign in again") from None
 
     async def current(self, tokens: Sequence[str]) -> Mapping[str, Principal | None]:
-        """Whose many sessions are now, None where one has ended; what nobody can say now is left out."""
+        """Whose many sessions are now, None where one has ended; what nobody can say now is left out.
+
+        Where Redis answers late once or twice nobody is asked instead: there are too many to ask for.
+        """
         by_digest = {hashlib.sha256(token.encode()).hexdigest(): token for token in tokens}
         copies = await self._many_copies(list(by_digest))
-        found: dict[str, Principal | None] = {by_digest[digest]: copy for digest, copy in copies.items()}
+        self._unread = 0 if copies is not None else self._unread + 1
+        if copies is None and self._unread < _GIVEN_UP:
+            return {}
+        found: dict[str, Principal | None] = {by_digest[digest]: copy for digest, copy in (copies or {}).items()}
         few = asyncio.Semaphore(_LOOK_UPS_AT_ONCE)
 
         async def look_up(digest: str) -> None:
@@ -120,30 +128,39 @@ class Sessions:
                     except NotFound:
                         found[by_digest[digest]] = None
 
-        await asyncio.gather(*(look_up(digest) for digest in by_digest.keys() - copies.keys()))
+        await asyncio.gather(*(look_up(digest) for digest in by_digest if by_digest[digest] not in found))
         return found
 
-    async def _many_copies(self, digests: Sequence[str]) -> Mapping[str, Principal]:
-        if self._copies is None or not digests:
+    async def _many_copies(self, digests: Sequence[str]) -> Mapping[str, Principal] | None:
+        """The copies that are there and can be read; None when Redis does not answer."""
+        if self._copies is None:
             return {}
+        raws: list[Any] = []
         try:
-            raws = await self._copies.mget([f"session:{digest}" for digest in digests])
-            now = self._clock.now()
-            read = {each: _principal_of(json.loads(raw), now) for each, raw in zip(digests, raws, strict=True) if raw}
-            return {digest: principal for digest, principal in read.items() if principal}
+            for start in range(0, len(digests), _COPIES_AT_ONCE):
+                names = [f"session:{digest}" for digest in digests[start : start + _COPIES_AT_ONCE]]
+                raws += await self._copies.mget(names)
         except Exception as problem:  # noqa: BLE001 -- as with one copy
             log.get(__name__).warning("session.copies_unreadable", problem=str(problem))
-            return {}
+            return None
+        read = {digest: self._read(raw) for digest, raw in zip(digests, raws, strict=True)}
+        return {digest: principal for digest, principal in read.items() if principal}
 
     async def _copy(self, digest: str) -> Principal | None:
         """The copy, if there is a readable one. Redis may be away: it saves a call, and decides nothing."""
         if self._copies is None:
             return None
         try:
-            raw = await self._copies.get(f"session:{digest}")
-            # An empty copy is the user service's mark that the session has changed: ask again.
-            return _principal_of(json.loads(raw), self._clock.now()) if raw else None
+            return self._read(await self._copies.get(f"session:{digest}"))
         except Exception as problem:  # noqa: BLE001 -- whatever a cache does, the user service knows better
+            log.get(__name__).warning("session.copy_unreadable", problem=str(problem))
+            return None
+
+    def _read(self, raw: Any) -> Principal | None:
+        """A copy. An empty one is the user service's mark that the session has changed: ask again."""
+        try:
+            return _principal_of(json.loads(raw), self._clock.now()) if raw else None
+        except (ValueError, KeyError, TypeError, AttributeError) as problem:
             log.get(__name__).warning("session.copy_unreadable", problem=str(problem))
             return None
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import httpx
@@ -16,7 +17,7 @@ from mercato.api.order.v1 import order_pb2
 from mercato.api.product.v1 import product_pb2
 from mercato.api.user.v1 import user_pb2
 from mercato.config import BadSettings, load
-from mercato.errors import NotFound, Unauthenticated
+from mercato.errors import NotFound, Unauthenticated, Unavailable
 from mercato.local.server import free_port
 from mercato.rpc.call import NOBODY, Principal
 from mercato.testing import FixedClock
@@ -153,6 +154,35 @@ def copy(expires: str = "2027-01-01T00:00:00Z", **further: Any) -> bytes:
 def test_a_copy_spares_the_question_and_decides_nothing_else(copies: Copies | None, subject: str) -> None:
     clock = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
     assert asyncio.run(Sessions(copies, from_the_service, clock).principal("token")).subject == subject
+
+
+async def whose(digest: str) -> Principal:
+    """What the user service says: of one token that its session has ended, of another nothing at all."""
+    if digest == sha256(b"ended").hexdigest():
+        raise NotFound
+    if digest == sha256(b"who knows").hexdigest():
+        raise Unavailable
+    return Principal("asked")
+
+
+@pytest.mark.parametrize(
+    ("copies", "subject"),
+    [(None, "asked"), (Copies(b""), "asked"), (Copies(b"nonsense"), "asked"), (Copies(copy()), "copied")],
+)
+def test_of_many_sessions_each_is_known_as_one_is(copies: Copies | None, subject: str) -> None:
+    sessions = Sessions(copies, whose, FixedClock(datetime(2026, 1, 1, tzinfo=UTC)))
+    found = asyncio.run(sessions.current(["token", "ended", "who knows"]))
+    told = {token: principal and principal.subject for token, principal in found.items()}
+    asked = {"token": "asked", "ended": None}
+    assert told == (asked if subject == "asked" else dict.fromkeys(("token", "ended", "who knows"), "copied"))
+
+
+def test_a_redis_that_answers_late_makes_nobody_ask_for_thousands_at_once() -> None:
+    async def act() -> list[int]:
+        sessions = Sessions(Copies(broken=True), whose, FixedClock())
+        return [len(await sessions.current(["token"])) for _ in range(4)]
+
+    assert asyncio.run(act()) == [0, 0, 1, 1]
 
 
 def test_a_redis_that_is_away_costs_a_question_and_nothing_else(
