@@ -423,6 +423,16 @@ def test_the_history_tells_what_happened_in_order(desk: Desk) -> None:
     assert [event.type for event in desk.customer.ListOrderEvents(rest).events] == ["OrderPickingStarted"]
 
 
+def test_the_gateway_asks_how_far_many_orders_have_come(desk: Desk) -> None:
+    first, second, missing = desk.place(), desk.place(), str(uuid7())
+    asked = pb.BatchGetOrderVersionsRequest(ids=[second.id, missing, first.id])
+    told = desk.as_(Principal()).BatchGetOrderVersions(asked).versions
+    assert {each.id: each.version for each in told} == {each.id: each.version for each in (first, second)}
+    desk.warehouse.StartPicking(pb.StartPickingRequest(id=first.id))
+    (moved,) = desk.as_(Principal()).BatchGetOrderVersions(pb.BatchGetOrderVersionsRequest(ids=[first.id])).versions
+    assert moved.version > first.version
+
+
 def test_the_board_shows_what_is_to_be_done(desk: Desk) -> None:
     first, second = desk.place(), desk.place(lines=[pb.LineQuantity(sku="milk", quantity=1)])
     desk.warehouse.StartPicking(pb.StartPickingRequest(id=second.id))
