@@ -42,7 +42,7 @@ check: lint types test slice morsel wheel ## all that CI checks: lint, types, te
 # A slice of the fuzz, which the check has beside that of the sweep.
 .PHONY: morsel
 morsel: $(STUBS)
-	@$(BIN)/python -m chaos.fuzz --seconds 8 $(ARGS)
+	@$(BIN)/python -m chaos.fuzz --seconds 6 $(ARGS)
 
 fmt: $(READY) ## format the code
 	@$(BIN)/ruff check --fix --quiet $(SOURCES); $(BIN)/ruff format $(SOURCES)

@@ -40,7 +40,9 @@ _ACCEPTS = (
     "*",
     "application/*",
 )
+_JSON, _LINES = "application/json", "application/x-ndjson"
 _KINDS = (
+    "text/csv",
     "text/plain",
     "",
     "application/json; charset=latin1",
@@ -94,6 +96,7 @@ class _Operation:
     name: str
     parameters: Sequence[Mapping[str, Any]]
     body: Mapping[str, Any] | None
+    media: str
 
     @property
     def route(self) -> str:
@@ -152,8 +155,9 @@ class RestCases:
         headers = dict(self._headers(operation, maker, dice, who))
         body = b""
         if operation.body is not None or dice.random() < temper / 8:
-            body = _body(operation.body or {}, maker, dice)
-            headers["Content-Type"] = dice.choice(_KINDS) if dice.random() < temper / 4 else "application/json"
+            count = dice.randint(0, 20) if operation.media == _LINES else 1
+            body = b"\n".join(_body(operation.body or {}, maker, dice) for _ in range(count))
+            headers["Content-Type"] = dice.choice(_KINDS) if dice.random() < temper / 4 else operation.media
         return Request(operation.method, target, tuple(headers.items()), body)
 
     def _path(self, operation: _Operation, maker: Maker, dice: random.Random) -> str:
@@ -209,10 +213,15 @@ def _operations(document: Mapping[str, Any]) -> Sequence[_Operation]:
             parameters = [
                 known[each["$ref"].rpartition("/")[2]] if "$ref" in each else each for each in operation["parameters"]
             ]
-            content = operation.get("requestBody", {}).get("content", {})
-            schema = content.get("application/json", {}).get("schema")
-            found.append(_Operation(method.upper(), path, operation["operationId"], parameters, schema))
+            media, schema = _content(operation.get("requestBody", {}).get("content", {}))
+            found.append(_Operation(method.upper(), path, operation["operationId"], parameters, schema, media))
     return found
+
+
+def _content(content: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] | None]:
+    """What a body is made of: one object, or one on each line."""
+    lines = content.get(_LINES, {}).get("schema", {}).get("contentSchema")
+    return (_LINES, lines) if lines else (_JSON, content.get(_JSON, {}).get("schema"))
 
 
 def _query(operation: _Operation, maker: Maker, dice: random.Random) -> str:
