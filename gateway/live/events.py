@@ -101,6 +101,7 @@ class OrderEvents:
             async with self._watch.looks:
                 hints = watched.hints
                 entries = await self._read(variables["id"], 0, visitor)
+            after = min(after, entries[-1].version) if entries else 0  # nothing later was ever told
             if _is_over(entries, after) and socket is None:
                 return Response(status_code=204, headers={"Cache-Control": "no-store"})
             if request.method == "HEAD":
@@ -126,6 +127,7 @@ class OrderEvents:
     async def _admit(self, request: Request, visit: Visit, socket: Socket | None) -> Visitor:
         method = request.method if socket is None else _OPENS
         principal = await self._mesh.access.admit(self._history, method, request.headers)
+        await self._mesh.rates.count(self._history, principal, request.scope)
         return Visitor(Credential.of(request.headers).token, principal, visit)
 
     async def _read(self, order_id: str, after: int, visitor: Visitor) -> Sequence[Any]:

@@ -10,7 +10,7 @@ KEY = "position:"
 """What stands before a shipment's id. The value is a CourierPosition."""
 
 
-class Places(Protocol):
+class Values(Protocol):
     """Where positions lie: a Redis client, as far as it is needed."""
 
     def mget(self, keys: Sequence[str]) -> Awaitable[Sequence[Any]]:
@@ -20,7 +20,7 @@ class Places(Protocol):
 class Positions:
     """Finds couriers. Redis may be away: then nobody is seen, and nothing else is lost."""
 
-    def __init__(self, redis: Places | None) -> None:
+    def __init__(self, redis: Values | None) -> None:
         self._redis = redis
 
     async def of(self, shipments: Sequence[str]) -> Mapping[str, pb.CourierPosition]:

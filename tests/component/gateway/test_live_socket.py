@@ -86,6 +86,15 @@ def test_the_parameter_resumes_a_stream_of_events_too_and_the_header_is_newer(
         assert [number for number, _ in read(iter(stream.text.splitlines()), lambda _: False)] == told
 
 
+def test_whoever_names_an_id_that_is_none_yet_misses_nothing(
+    mesh: Mesh, client: httpx.Client, customer: dict[str, str]
+) -> None:
+    history = happened(mesh, "OrderPlaced")
+    with watching(client, customer, "?lastEventId=999") as socket:
+        history.add("OrderConfirmed")
+        assert socket.told(1) == [("3", "OrderConfirmed")]
+
+
 def test_a_socket_that_was_read_to_its_end_is_over(mesh: Mesh, client: httpx.Client, customer: dict[str, str]) -> None:
     happened(mesh, "OrderPlaced", "OrderDelivered")
     with watching(client, customer, "?lastEventId=3") as socket:
