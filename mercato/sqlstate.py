@@ -12,6 +12,7 @@ from mercato.errors import Conflict, DeadlineExceeded, MercatoError, NulInText, 
 Constraints = Mapping[str, Callable[[], MercatoError]]
 
 _RACES = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable)
+_NO_TEXT = (errors.CharacterNotInRepertoire, errors.UntranslatableCharacter)
 _TOO_MUCH = (PoolTimeout, TooManyRequests, errors.InsufficientResources)
 
 
@@ -55,8 +56,9 @@ def meaning_of(error: psycopg.Error, constraints: Constraints) -> MercatoError |
         case psycopg.IntegrityError():
             named = constraints.get(error.diag.constraint_name or "")
             return named() if named else None
-        case psycopg.DataError() if error.sqlstate is None:
-            # The client itself refused a value: of those that callers send, that is a text with a NUL in it.
+        case psycopg.DataError() if error.sqlstate is None or isinstance(error, _NO_TEXT):
+            # The client itself refused a value (of those that callers send, that is a text with a NUL in it), or did
+            # not see it, where it stood in a list or in JSON.
             return NulInText("text must not contain NUL")
         case _ if isinstance(error, _RACES):
             return LostRace("another change was in the way; try again")

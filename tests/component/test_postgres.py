@@ -3,13 +3,14 @@
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from mercato.api.inventory.v1.inventory_events_pb2 import StockReleased
-from mercato.errors import AlreadyExists, DeadlineExceeded, Overloaded, Unavailable
+from mercato.errors import AlreadyExists, DeadlineExceeded, NulInText, Overloaded, Unavailable
 from mercato.failpoint import FailpointReached, arm
 from mercato.ids import uuid7
 from mercato.log import bound
@@ -120,6 +121,21 @@ def test_a_violated_constraint_is_the_error_that_it_stands_for(database: Databas
         add(work, name)
     with pytest.raises(NameTaken), Work(database, "inventory") as work:
         add(work, name)
+
+
+@pytest.mark.parametrize(
+    ("statement", "value"),
+    [
+        ("select %s::text", "a\0b"),
+        ("select %s::text[]", ["a\0b"]),
+        ("select %s::jsonb", Jsonb("a\0b")),
+    ],
+)
+def test_a_text_with_a_nul_is_a_mistake_of_the_caller_wherever_it_stands(
+    database: Database, statement: LiteralString, value: object
+) -> None:
+    with pytest.raises(NulInText), Work(database, "inventory") as work:
+        work.connection.execute(statement, [value])
 
 
 def test_a_statement_ends_with_its_callers_deadline(database: Database) -> None:
