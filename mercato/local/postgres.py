@@ -32,6 +32,9 @@ SETTINGS = {
     "shared_preload_libraries": "pg_stat_statements",
     "log_min_duration_statement": "500",
     "log_checkpoints": "off",
+    # The detail of an error, and the parameters of what was slow, tell of whom something was stored.
+    "log_error_verbosity": "terse",
+    "log_parameter_max_length": "0",
     "log_line_prefix": "%m %u %a ",
     "timezone": "UTC",
     "log_timezone": "UTC",

@@ -10,14 +10,14 @@ from services.user.copies import RedisSessionCopies
 from services.user.passwords import Passwords
 from services.user.queries import UserQueries
 from services.user.servicer import UserServicer
-from services.user.store import CONSTRAINTS, UserWork
+from services.user.store import UserWork
 from services.user.stubs import GrpcDeliveries
 from services.user.usecases import Accounts, AddressBook, OrdersOfUsers, SignIns
 
 
 def build(config: UserConfig, stack: Stack) -> Process:
     """Wire the user service."""
-    database = stack.database("users", constraints=CONSTRAINTS)
+    database = stack.database("users")
     copies = RedisSessionCopies(stack.redis())
     passwords = Passwords(config.hashers, config.hash_queue)
 

@@ -14,8 +14,6 @@ from services.user.domain import Address, Credentials, EmailTaken, Session, User
 
 T = TypeVar("T")
 
-CONSTRAINTS = {"users_email_key": EmailTaken}
-
 USER: LiteralString = "id, coalesce(email, '') as email, display_name, roles, state, version, create_time"
 SESSION: LiteralString = "id, token_hash, subject, guest, guest_id, create_time, expire_time"
 ADDRESS: LiteralString = """id, user_id, label, recipient, line1, line2, postal_code, city, country_code, phone,
@@ -65,13 +63,15 @@ class Users:
             return cursor.execute(statement, [key]).fetchone()
 
     def add(self, user_id: UUID, email: str, password_hash: str, display_name: str, roles: Iterable[str]) -> User:
-        """Open an account. EmailTaken."""
+        """Open an account. EmailTaken, without an error of the database's: its log would tell whose e-mail it is."""
         statement: LiteralString = f"""
             insert into users (id, email, password_hash, display_name, roles, state, version)
-            values (%s, %s, %s, %s, %s, 'ACTIVE', 1) returning {USER}"""
+            values (%s, %s, %s, %s, %s, 'ACTIVE', 1) on conflict (lower(email)) do nothing returning {USER}"""
         with self._connection.cursor(row_factory=kwargs_row(user_of)) as cursor:
             given = [user_id, email, password_hash, display_name, list(roles)]
-            return _found(cursor.execute(statement, given).fetchone())
+            if (user := cursor.execute(statement, given).fetchone()) is None:
+                raise EmailTaken
+            return user
 
     def save(self, user: User) -> None:
         """Write what changed; an erased user loses e-mail and password."""

@@ -14,6 +14,8 @@ def test_neither_logs_nor_events_of_the_run_tell_who_bought(mesh: Mesh, shop: Sh
     shop.pick(order["id"])
     shop.deliver(buyer.sees(order["id"], "READY"))
     buyer.sees(order["id"], "DELIVERED")
+    again = {"email": buyer.identity.email, "password": PASSWORD, "displayName": buyer.identity.name}
+    assert buyer.ask("/v1/users", again).json()["reason"] == "EMAIL_TAKEN"
     words = {word for identity in shop.identities for word in identity.words} | {PASSWORD}
     token = str(buyer.http.headers["Authorization"]).removeprefix("Bearer ")
 
