@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from google.protobuf.descriptor import FileDescriptor
 from redis.asyncio import Redis
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
 
 from gateway.access import Access
@@ -30,6 +29,7 @@ from gateway.live.events import HISTORY, OrderEvents
 from gateway.live.places import Places, room_for
 from gateway.live.position import Positions
 from gateway.live.vigil import ROUND, Pace
+from gateway.packing import Packing
 from gateway.pages import Pages
 from gateway.plain import PlainReads
 from gateway.rates import Rates
@@ -136,7 +136,7 @@ def _routes(
 
 def _manners(app: ASGIApp, config: GatewayConfig) -> ASGIApp:
     """What is done for browsers, whatever the address."""
-    app = GZipMiddleware(app, minimum_size=config.gzip_from, compresslevel=5)
+    app = Packing(app, config.gzip_from)
     if not config.origins:
         return app
     return CORSMiddleware(

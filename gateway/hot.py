@@ -14,6 +14,7 @@ from gateway.accesslog import AccessLog
 from gateway.calls import Visit
 from gateway.dispatch import REFUSAL, VISIT
 from gateway.keeping import Headers, KeptReply, Replies, key_of
+from gateway.packing import takes_gzip
 from gateway.plain import PlainReads
 from mercato import log
 
@@ -79,7 +80,7 @@ class _Wish:
 
     def __init__(self, found: Mapping[bytes, bytes]) -> None:
         encoding = found.get(b"accept-encoding", b"")
-        self.gzip = b"gzip" in encoding and b"gzip;q=0" not in encoding.replace(b" ", b"")
+        self.gzip = takes_gzip(encoding.decode("latin-1"))
         self.knows = found.get(b"if-none-match", b"")
         self.request_id = log.request_id(found.get(b"x-request-id", b"").decode("latin-1"))
         self.traceparent = found.get(b"traceparent", b"").decode("latin-1")

@@ -173,7 +173,7 @@ class RestCases:
                     if dice.random() < maker.wrong / 4
                     else quote(value.encode("utf-8", "replace"), safe="")
                 )
-                path = path.replace(f"{{{name}}}", _in_one_line(encoded))
+                path = path.replace(f"{{{name}}}", _in_one_line(encoded).encode("ascii", "ignore").decode())
         return path
 
     def _headers(

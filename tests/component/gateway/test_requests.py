@@ -298,6 +298,9 @@ def test_large_answers_are_compressed_where_the_client_takes_it(mesh: Mesh, clie
     plain = client.get("/v1/products", headers={"Accept-Encoding": "identity"})
     assert packed.headers["content-encoding"] == "gzip"
     assert "content-encoding" not in plain.headers
+    refusing = client.get("/v1/products", headers={"Accept-Encoding": "br, gzip ;q=0.0"})
+    assert "content-encoding" not in refusing.headers
+    assert {each.headers["vary"].count("Accept-Encoding") for each in (packed, plain, refusing)} == {1}
     assert packed.json() == plain.json()
 
 
