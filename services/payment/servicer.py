@@ -1,6 +1,6 @@
 """PaymentService: requests to use cases, and back."""
 
-from datetime import date
+from datetime import date, timedelta
 from uuid import UUID
 
 from grpc import ServicerContext
@@ -116,6 +116,8 @@ def _only_of() -> UUID | None:
 
 def _day(text: str) -> date:
     try:
-        return date.fromisoformat(text)
-    except ValueError:
+        day = date.fromisoformat(text)
+        _ = day + timedelta(days=1)  # the last day of all has no end
+    except (ValueError, OverflowError):
         raise InvalidArgument.of("date", "is no day of the calendar", "DATE") from None
+    return day

@@ -691,7 +691,7 @@ def test_every_difference_from_the_provider_s_list_is_named(shop: Shop) -> None:
 
 
 def test_a_day_that_is_none_is_refused(shop: Shop) -> None:
-    for date in ("2026-02-30", "yesterday", ""):
+    for date in ("2026-02-30", "yesterday", "", "9999-12-31"):
         with pytest.raises(InvalidArgument):
             shop.finance.ReconcilePayments(pb.ReconcilePaymentsRequest(date=date))
 
