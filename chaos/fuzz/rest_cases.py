@@ -52,6 +52,7 @@ _KINDS = (
 )
 _TEMPERS = (0.0, 0.0, 0.04, 0.12, 0.5)
 """How likely each value of a request is a mistake: that of a whole request is drawn first."""
+_IN_PATHS = "%/:@!$&'()*+,;=?"  # and what else HTTP lets stand in an address as it is
 _FITTING = 0.6
 # Work for seconds, or the end of somebody's session: rarely, or there is little else.
 _SELDOM = {
@@ -173,7 +174,7 @@ class RestCases:
                     if dice.random() < maker.wrong / 4
                     else quote(value.encode("utf-8", "replace"), safe="")
                 )
-                path = path.replace(f"{{{name}}}", _in_one_line(encoded).encode("ascii", "ignore").decode())
+                path = path.replace(f"{{{name}}}", quote(encoded.encode("utf-8", "replace"), safe=_IN_PATHS))
         return path
 
     def _headers(

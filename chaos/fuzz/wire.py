@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import shlex
@@ -138,9 +139,15 @@ class Line:
         headers = {name.lower(): value for name, value in response.getheaders()}
         streams = headers.get("content-type", "").startswith(_STREAM)
         body = b"" if streams else response.read()
+        if headers.get("content-encoding") == "gzip" and _wants_gzip(request):
+            body = gzip.decompress(body) if body else b""
         if request.raw or streams or response.will_close:
             self.close()
         return Answer(response.status, headers, body, seconds=time.monotonic() - began)
+
+
+def _wants_gzip(request: Request) -> bool:
+    return any(name == "Accept-Encoding" and value == "gzip" for name, value in request.headers)
 
 
 def _octal(raw: bytes) -> str:
