@@ -9,6 +9,7 @@ call a look, no session that is looked after, no resuming, no bound. A process o
 import argparse
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,10 @@ async def serve(port: int, target: str, keys: Path) -> None:
         while True:
             metadata = metadata_for(signer, "order", Principal(subject, frozenset({"customer"})))
             request = order_pb2.ListOrderEventsRequest(id=order_id, after_version=after)
-            for event in (await stub.ListOrderEvents(request, metadata=metadata)).events:
-                yield f"id: {event.version}\nevent: {event.type}\ndata: {event.text}\n\n"
-                after = event.version
+            with suppress(grpc.aio.AioRpcError):  # it is asked again
+                for event in (await stub.ListOrderEvents(request, metadata=metadata)).events:
+                    yield f"id: {event.version}\nevent: {event.type}\ndata: {event.text}\n\n"
+                    after = event.version
             await asyncio.sleep(LOOK)
 
     app = Starlette(routes=[Route("/v1/orders/{id}/events", events)])
