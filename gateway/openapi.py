@@ -11,7 +11,7 @@ from gateway.contract import ETAG, REQUEST_ID, Binding, Operation, field_at
 from gateway.examples import Examples
 from gateway.lines import LONGEST
 from gateway.problems import lower_camel
-from gateway.reasons import KNOWN, STATUS_OF_REASON, phrase
+from gateway.reasons import phrase, status_in_documents
 from gateway.routes import Template
 from gateway.rows import CSV, NDJSON, Layout, columns_of
 from gateway.schema import Schema, Schemas, is_required
@@ -241,7 +241,7 @@ class _Described:
         """What may go wrong, by status: what the edge refuses, and what the comment names."""
         found: dict[int, list[str]] = {400: ["VALIDATION_FAILED"]}
         for reason in self._reasons():
-            status = KNOWN[reason][0] if reason in KNOWN else STATUS_OF_REASON.get(reason, 409)
+            status = status_in_documents(reason, self._operation.service)
             found.setdefault(status, []).append(reason)
         return {status: f"{phrase(status)}: {', '.join(dict.fromkeys(names))}" for status, names in found.items()}
 

@@ -12,13 +12,14 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from gateway import accesstable, asyncapi
+from gateway.advice import ADVICE
 from gateway.calls import Visit
 from gateway.comments import reasons_in
 from gateway.contract import Operation
 from gateway.dispatch import Handler
 from gateway.openapi import document
 from gateway.problems import Problem, kebab
-from gateway.reasons import KNOWN, phrase, title_of
+from gateway.reasons import KNOWN, phrase, status_in_documents, title_of
 from gateway.writer import dumps
 
 _WEB = Path(__file__).parent / "web"
@@ -106,22 +107,22 @@ class Pages:
             f'<tr><td><a href="/docs/problems/{name}"><code>{reason}</code></a></td><td>{_advice(reason)}</td></tr>'
             for name, reason in sorted(self._reasons.items())
         )
-        return _page("Problems", f"<h1>What can go wrong</h1>\n<table>{''.join(rows)}</table>")
+        return _page("Problems", f"<h1>What can go wrong</h1>\n<table class=stacked>{''.join(rows)}</table>")
 
     async def problem(self, _request: Request, variables: Mapping[str, str], _visit: Visit) -> Response:
         """One reason: what it means, what to do, and which operations name it."""
         reason = self._reasons.get(variables["reason"])
         if reason is None:
             raise Problem.edge("ROUTE_NOT_FOUND")
-        status = f"<p>Answered with {KNOWN[reason][0]} {phrase(KNOWN[reason][0])}.</p>" if reason in KNOWN else ""
+        number = status_in_documents(reason)
+        status = f"<p>Answered with {number} {phrase(number)}.</p>"
         where = _listed(self._named_by.get(reason, ()))
         body = f"<h1>{escape(title_of(reason))}</h1>\n<p><code>{reason}</code></p>\n<p>{_advice(reason)}</p>"
         return _page(title_of(reason), f'{body}\n{status}\n{where}\n<p><a href="/docs/problems">All problems</a></p>')
 
 
 def _advice(reason: str) -> str:
-    text = KNOWN[reason][1] if reason in KNOWN else "The operation's rules say no. The problem's detail tells why."
-    return escape(text)
+    return escape(KNOWN[reason][1] if reason in KNOWN else ADVICE.get(reason, "The problem's detail tells why."))
 
 
 def _listed(operations: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from gateway.advice import ADVICE
 from gateway.reasons import EDGE, EVERYWHERE, status_of, title_of
 from gateway.writer import dumps
 from mercato import errors
@@ -14,6 +15,8 @@ from mercato.errors import FieldViolation, MercatoError
 from mercato.rpc.status import code_of, error_of_call
 
 _OURS = frozenset({"type", "title", "status", "detail", "instance", "reason", "requestId", "errors", "retryAfter"})
+# Refusals of the chassis of which the message says why, and not what then.
+_ADVISED = frozenset({"UNAUTHENTICATED"})
 _CHALLENGE = 'Bearer realm="mercato"'
 
 
@@ -47,7 +50,8 @@ class Problem(Exception):
         status = status_of(code_of(error), reason)
         if status == 500:
             return cls(status, errors.Internal.reason)
-        return cls(status, reason, error.message, error.fields, error.metadata, retry_after=error.retry_after)
+        detail = _with_advice(error.message, reason)
+        return cls(status, reason, detail, error.fields, error.metadata, retry_after=error.retry_after)
 
     @classmethod
     def of_call(cls, failed: Any) -> "Problem":
@@ -92,6 +96,14 @@ class Problem(Exception):
         if self.status in (429, 503) or self.retry_after is not None:
             headers["Retry-After"] = str(max(1, math.ceil(self.retry_after or 0)))
         return headers
+
+
+def _with_advice(message: str, reason: str) -> str:
+    """Why, as the service says it, and what to do next."""
+    advice = EVERYWHERE[reason][1] if reason in _ADVISED else ADVICE.get(reason, "")
+    if not advice or not message:
+        return message or advice
+    return f"{message[:1].upper()}{message[1:].rstrip('.')}. {advice}"
 
 
 def kebab(reason: str) -> str:

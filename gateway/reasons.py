@@ -34,6 +34,11 @@ STATUS_OF_REASON: Mapping[str, int] = {
     "TOO_MUCH_HELD": 429,
     "TOO_MANY_DECLINES": 429,
     "UNKNOWN_PROJECTION": 404,
+    "UNKNOWN_ZONE": 404,
+    "INVALID_CREDENTIALS": 401,
+    "PASSWORD_TOO_COMMON": 400,
+    "OWN_RETURN": 403,
+    "OWN_ROLES": 403,
 }
 
 # What the edge itself refuses, and what to do about it.
@@ -89,9 +94,19 @@ EVERYWHERE: Mapping[str, tuple[int, str]] = {
 KNOWN: Mapping[str, tuple[int, str]] = {**EDGE, **EVERYWHERE}
 
 
+# To find nothing at a place is one thing, not to deliver an order there another.
+_OF_SERVICE: Mapping[tuple[str, str], int] = {("delivery", "ADDRESS_NOT_SERVED"): 404}
+
+
 def status_of(code: StatusCode, reason: str) -> int:
     """The HTTP status of a refusal."""
     return STATUS_OF_REASON.get(reason) or STATUS_OF_CODE.get(code, 500)
+
+
+def status_in_documents(reason: str, service: str = "") -> int:
+    """The HTTP status of a reason whose code is not at hand: documents know reasons, and most of services' are 409."""
+    known = KNOWN[reason][0] if reason in KNOWN else STATUS_OF_REASON.get(reason, 409)
+    return _OF_SERVICE.get((service, reason), known)
 
 
 def title_of(reason: str) -> str:

@@ -54,7 +54,7 @@ class Webhooks:
 
 _OPERATION: Mapping[str, Any] = {
     "operationId": "HandleWebhook",
-    "tags": ["PaymentService"],
+    "tags": ["payment"],
     "summary": "Takes in what a payment provider tells",
     "description": (
         "The body is the provider's event, signed in the header `Stripe-Signature` (`t=…,v1=…`). What is told again, "

@@ -48,6 +48,11 @@ def test_some_reasons_have_a_status_of_their_own() -> None:
         "TOO_MUCH_HELD": 429,
         "TOO_MANY_DECLINES": 429,
         "UNKNOWN_PROJECTION": 404,
+        "UNKNOWN_ZONE": 404,
+        "INVALID_CREDENTIALS": 401,
+        "PASSWORD_TOO_COMMON": 400,
+        "OWN_RETURN": 403,
+        "OWN_ROLES": 403,
     }
 
 

@@ -1,6 +1,7 @@
 """The OpenAPI document is true: its examples are accepted, each of its constraints and errors is what one meets."""
 
 import copy
+import importlib
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +16,16 @@ import pytest
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from gateway.contract import published, rpcs
+from gateway.advice import ADVICE
+from gateway.comments import comments, reasons_in
+from gateway.contract import operations, published, rpcs
+from gateway.reasons import KNOWN, status_of
 from mercato.auth import Verifier
+from mercato.errors import MercatoError
 from mercato.rpc.contract import owner_of
 from mercato.rpc.enforce import Enforced, Traffic
 from mercato.rpc.server import Server
+from mercato.rpc.status import CODE_OF
 from tests.component.gateway.conftest import PEOPLE, Fake, Mesh, Running, bearer
 
 ROLES = ("customer", "support", "catalog", "warehouse", "courier", "finance", "admin")
@@ -80,9 +86,12 @@ class Case:
         return f"{self.operation.method.upper()} {self.operation.path}: {self.named} {self.why}"
 
 
-@pytest.fixture(scope="module")
-def truth(tmp_path_factory: pytest.TempPathFactory, _world: Any) -> Iterator[Running]:
-    """A gateway over the whole mesh, in which every call succeeds that is allowed and valid."""
+@pytest.fixture(scope="session")
+def truth(_world: Any, _shared: Running) -> Iterator[Running]:
+    """A gateway over the whole mesh, in which every call succeeds that is allowed and valid.
+
+    It lives as long as the shared one: when it ended before, calls of the shared one were not answered any more.
+    """
     keys = Path(_world[1]["MERCATO_KEYS"])
     services = {rpc.containing_service.full_name: rpc.containing_service for rpc in rpcs(published())}
     owned: dict[str, list[ServiceDescriptor]] = {}
@@ -106,13 +115,13 @@ def truth(tmp_path_factory: pytest.TempPathFactory, _world: Any) -> Iterator[Run
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def document(truth: Running) -> dict[str, Any]:
     found: dict[str, Any] = truth.client.get("/openapi.json").json()
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def described(document: dict[str, Any]) -> list[Described]:
     return [
         Described(method, path, about, document["components"])
@@ -272,3 +281,45 @@ def test_every_constraint_is_met_by_its_problem(truth: Running, described: list[
     with ThreadPoolExecutor(WORKERS) as pool:
         broken = [each for each in pool.map(lambda case: _broken(truth, case), cases) if each]
     assert not broken, f"{len(broken)} of {len(cases)}:\n" + "\n".join(broken)
+
+
+def _subclasses(of: type[MercatoError]) -> Iterator[type[MercatoError]]:
+    for each in of.__subclasses__():
+        yield each
+        yield from _subclasses(each)
+
+
+def test_every_error_of_the_document_is_one_that_a_service_makes_with_that_status(described: list[Described]) -> None:
+    for name in ("product", "inventory", "order", "payment", "delivery", "user"):
+        importlib.import_module(f"services.{name}.app")
+    importlib.import_module("mercato.ops.servicer")
+    made: dict[str, dict[str, int]] = {}
+    for each in _subclasses(MercatoError):
+        _, owner, *_ = each.__module__.split(".")
+        if each.__module__.startswith(("services.", "mercato.")) and set(each.__mro__) & CODE_OF.keys():
+            code = next(CODE_OF[kind] for kind in each.__mro__ if kind in CODE_OF)
+            made.setdefault(each.reason, {})[owner] = status_of(code, each.reason)
+    wrong = []
+    for operation in described:
+        for status, answer in operation.about["responses"].items():
+            _, _, named = answer.get("description", "").partition(": ")
+            for reason in re.findall(r"\b[A-Z][A-Z_]{4,}\b", named) if status[0] in "45" else ():
+                by = made.get(reason, {})
+                known = KNOWN[reason][0] if reason in KNOWN else by.get(operation.about["tags"][0], set(by.values()))
+                if int(status) not in (known if isinstance(known, set) else {known}):
+                    wrong.append(f"{operation.method} {operation.path}: {reason} is said to be {status}, is {known}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_reason_that_a_contract_names_has_advice_and_a_page(truth: Running) -> None:
+    told = comments()
+    named = {reason for rpc in rpcs(published()) for reason in reasons_in(told.get(rpc.full_name, ""))}
+    over_http = {
+        reason for operation in operations(published()) for reason in reasons_in(told.get(operation.rpc.full_name, ""))
+    }
+    assert over_http - KNOWN.keys() - ADVICE.keys() == set()
+    assert ADVICE.keys() <= named | KNOWN.keys()
+    for reason in over_http:
+        page = truth.client.get(f"/docs/problems/{reason.lower().replace('_', '-')}")
+        assert page.status_code == 200
+        assert "Answered with" in page.text
