@@ -58,6 +58,10 @@ class Parts:
     queue: OrderQueue
 
 
+# Seconds between two looks for what is due: it is put off for a quarter of a second at least.
+FIRST_LOOKS, OTHERS_LOOK = 0.25, 1.0
+
+
 @dataclass(slots=True)
 class ProcessWorker:
     """One of those who do what nobody waits for. Each looks only while all before it are at work."""
@@ -66,8 +70,10 @@ class ProcessWorker:
     process: ProcessManager
     name: str = field(init=False)
     wake: Event = field(init=False)
+    idle: float = field(init=False)
 
     def __post_init__(self) -> None:
+        self.idle = FIRST_LOOKS if self.number == 0 else OTHERS_LOOK
         self.name, self.wake = f"process-{self.number}", self.process.wake
 
     def run_once(self, now: datetime) -> bool:  # noqa: ARG002  the database's clock decides what is due

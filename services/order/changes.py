@@ -1,9 +1,9 @@
 """How an order changes: the only place that loads, decides, appends, and tries again when somebody was faster."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from mercato import log
@@ -15,6 +15,7 @@ from services.order.decisions import Events
 from services.order.domain import Order, evolve
 from services.order.events import Event, OrderPlaced
 from services.order.holding import Claim
+from services.order.messages import document
 from services.order.public_events import public_event
 from services.order.store import OrderWork, appended
 from services.order.tasks import Demand, Kind, Task, demanded_by, ends_the_way_forward, owed
@@ -30,10 +31,14 @@ _FORWARD = (Kind.CHECK_OUT, Kind.SHIP)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An order after a decision, and what the decision demands, leased to whoever made it."""
+    """An order after a decision, and what the decision demands, leased to whoever made it.
+
+    `document` is the order as it is shown from then on; empty if nothing was written.
+    """
 
     order: Order
     tasks: tuple[Task, ...] = ()
+    document: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +52,9 @@ class Draft:
     context: Context
     """Whose decision it is: what others are told of it bears that call's ids."""
 
-    @property
-    def change(self) -> Change:
+    def written(self, document: bytes = b"") -> Change:
         """What it is once it is written."""
-        return Change(self.order, tuple(demand.task for demand in self.demands if demand.lease))
+        return Change(self.order, tuple(demand.task for demand in self.demands if demand.lease), document)
 
     @property
     def append(self) -> Append:
@@ -87,8 +91,7 @@ class Changes:
 
     def _decide_once(self, work: OrderWork, order_id: UUID, decide: Decide, lease: timedelta) -> Change:
         draft = self.draft(self.load(work, order_id), decide, lease)
-        self.write(work, [draft])
-        return draft.change
+        return self.write(work, [draft])[0]
 
     def load(self, work: OrderWork, order_id: UUID) -> Order:
         """The order as its events make it."""
@@ -106,17 +109,21 @@ class Changes:
         with log.bound(order_id=str(after.id)):
             return Draft(before, after, steps, self._demands(steps, lease), copy_context())
 
-    def write(self, work: OrderWork, drafts: Sequence[Draft]) -> None:
+    def write(self, work: OrderWork, drafts: Sequence[Draft]) -> list[Change]:
         """Append what is decided about orders, and all that goes with it. WrongExpectedVersion.
 
         Of one draft nothing is written then; of several, some are.
         """
-        drafts = [each for each in drafts if each.steps]
-        if not drafts:
-            return
+        decided, now = [each for each in drafts if each.steps], self._clock.now()
+        documents = {each.order.id: document(each.order, now) for each in decided}
+        if decided:
+            self._write(work, decided, documents, now)
+        return [each.written(documents.get(each.order.id, b"")) for each in drafts]
+
+    def _write(self, work: OrderWork, drafts: Sequence[Draft], documents: Mapping[UUID, bytes], now: datetime) -> None:
         # First: a version that somebody else has taken must be found out here, not when it is told a second time.
         work.streams.append([each.append for each in drafts])
-        work.view.put([each.order for each in drafts], self._clock.now())
+        work.view.put([(each.order, documents[each.order.id]) for each in drafts], now)
         for each in drafts:
             if (decision := awaited(each.order)) is not awaited(each.before):
                 work.awaited.put(each.order.id, decision, each.order.decline_code)

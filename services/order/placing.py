@@ -91,9 +91,9 @@ class Placing:
             for turn in turns
             if turn not in outcomes
         }
-        self._changes.write(work, list(drafts.values()))
+        outcomes |= dict(zip(drafts, self._changes.write(work, list(drafts.values())), strict=True))
         work.personal.put((draft.order, turn.item.personal) for turn, draft in drafts.items())
-        return [outcomes.get(turn) or drafts[turn].change for turn in turns]
+        return [outcomes[turn] for turn in turns]
 
     def _admitted(self, work: OrderWork, new: NewOrder, standing: Standing) -> Standing:
         """How the customer stands with the order."""

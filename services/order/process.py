@@ -97,18 +97,21 @@ class ProcessManager:
             else:
                 self.wake.set()
 
-    def see_through(self, change: Change) -> Order:
-        """Do what a change demands and what follows from that, as far as it comes while the caller waits."""
+    def see_through(self, change: Change) -> Change:
+        """Do what a change demands and what follows from that, as far as it comes while the caller waits.
+
+        The last change that came of it.
+        """
         call, patience = current_call(), self._pace.patience.total_seconds()
         if call.remaining is not None:
             patience = min(patience, call.remaining - ANSWER_IN)
-        order, tasks = change.order, change.tasks
-        with _about(order, patience) as inner:
+        with _about(change.order, patience) as inner:
             # What is written is this caller's, whoever it is done for.
             inner.written = call.written
-            order, unfinished = self._do_all(order, tasks)
+            last, unfinished = self._do_all(change)
         self._put_off(unfinished)
-        return order
+        # What could not be done may be in the way of somebody who changed the order meanwhile.
+        return Change(last.order) if unfinished else last
 
     @property
     def at_work(self) -> int:
@@ -134,7 +137,7 @@ class ProcessManager:
         except Exception as trouble:  # noqa: BLE001  one that cannot even be read must not keep the others waiting
             return [_unfinished(task, trouble)]
         with _about(order, self._pace.lease.total_seconds() * 0.9, task.request_id):
-            return self._do_all(order, (replace(task, event=event),))[1]
+            return self._do_all(Change(order, (replace(task, event=event),)))[1]
 
     @contextmanager
     def _working(self) -> Iterator[None]:
@@ -146,21 +149,23 @@ class ProcessManager:
             with self._lock:
                 self._at_work -= 1
 
-    def _do_all(self, order: Order, tasks: tuple[Task, ...]) -> "tuple[Order, list[Unfinished]]":
-        """Do tasks, and the tasks that come of them; the order then, and what could not be done."""
-        waiting, unfinished = list(tasks), list[Unfinished]()
+    def _do_all(self, last: Change) -> "tuple[Change, list[Unfinished]]":
+        """Do what a change demands, and the tasks that come of that; the last change, and what could not be done."""
+        waiting, unfinished = list(last.tasks), list[Unfinished]()
         while waiting:
             task = waiting.pop(0)
             try:
-                change = self._do(task, order)
+                change = self._do(task, last.order)
             except Fenced:
                 _log.info("process.fenced", kind=task.kind, version=task.version)
-                order = self._reread(order)
+                last = Change(self._reread(last.order))
             except Exception as trouble:  # noqa: BLE001  a defect too is put off: it is mended, and asked again
                 unfinished.append(_unfinished(task, trouble))
             else:
-                order, waiting = change.order, [*waiting, *change.tasks]
-        return order, unfinished
+                if change.order.version != last.order.version:
+                    last = change
+                waiting += change.tasks
+        return last, unfinished
 
     def _do(self, task: Task, order: Order) -> Change:
         # The order may have changed meanwhile: neighbours refuse what was given up, and the decision looks again.
@@ -180,10 +185,10 @@ class ProcessManager:
             drafts = [self._drafted(work, turn) for turn in turns]
             # In this order, as in every change: events first, then the process. The other way round this and a cancel
             # would wait for each other.
-            self._changes.write(work, drafts)
+            changes = self._changes.write(work, drafts)
             if not work.process.end([turn.item.task for turn in turns]):
                 raise Fenced
-            return [draft.change for draft in drafts]
+            return changes
 
     def _drafted(self, work: OrderWork, turn: Turn[Conclusion]) -> Draft:
         about = turn.item

@@ -112,6 +112,19 @@ class OrderRow(PersonalRow):
 
 
 @dataclass(frozen=True, slots=True)
+class OrderNow:
+    """The same, as whoever has just written it knows it."""
+
+    order_id: UUID
+    customer_id: UUID
+    document: bytes
+    personal: Personal
+
+
+OrderShown = OrderRow | OrderNow
+
+
+@dataclass(frozen=True, slots=True)
 class StateCount:
     """How many orders stand in a state, and since when the oldest."""
 

@@ -12,7 +12,7 @@ from mercato.wire import money_from_pb, time_from_pb
 from services.order.carts import Carts
 from services.order.messages import board_to_pb, cart_to_pb, lines_from_pb, order_to_pb, picked_from_pb
 from services.order.public_events import entry_to_pb
-from services.order.queries import Filter, OrderQueries, OrderRow
+from services.order.queries import Filter, OrderQueries, OrderShown
 from services.order.usecases import Orders, Placement
 
 
@@ -115,7 +115,7 @@ def _filter(request: pb.ListOrdersRequest) -> Filter:
     )
 
 
-def _shown(row: OrderRow) -> pb.Order:
+def _shown(row: OrderShown) -> pb.Order:
     """An order with as much of the person as the caller may see."""
     who = current_call().principal
     return order_to_pb(row.document, row.personal.shown_to(who.subject, who.roles, str(row.customer_id)))

@@ -30,7 +30,6 @@ from services.order.domain import Order, evolve
 from services.order.events import Event
 from services.order.history import Recorded
 from services.order.holding import Standing
-from services.order.messages import document
 from services.order.people.store import AwaitedStore
 from services.order.personal import Address, Personal, Place
 from services.order.stored import decode, encode
@@ -115,8 +114,8 @@ class ViewStore:
     def __init__(self, connection: Database) -> None:
         self._connection = connection
 
-    def put(self, orders: Iterable[Order], now: datetime) -> None:
-        """Show orders as they are."""
+    def put(self, shown: Iterable[tuple[Order, bytes]], now: datetime) -> None:
+        """Show orders as they are now, by their documents."""
         rows = [
             {
                 "order_id": order.id,
@@ -127,9 +126,9 @@ class ViewStore:
                 "slot_start_time": order.slot.start_time,
                 "create_time": order.create_time,
                 "state_time": now,
-                "document": "\\x" + document(order, now).hex(),
+                "document": "\\x" + document.hex(),
             }
-            for order in orders
+            for order, document in shown
         ]
         self._connection.execute(PUT_VIEWS, [orjson.dumps(rows).decode()])
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 from uuid import UUID
 
 from mercato.clock import Clock
@@ -20,7 +21,7 @@ from services.order.neighbours import Deliveries, Products, SlotQuote, Users
 from services.order.personal import Personal
 from services.order.placing import CartChanged, NewOrder, Placing
 from services.order.process import ProcessManager
-from services.order.queries import Filter, OrderQueries, OrderRow
+from services.order.queries import Filter, OrderNow, OrderQueries, OrderRow, OrderShown
 from services.order.refusals import (
     AddressErased,
     CheckoutTimedOut,
@@ -48,6 +49,13 @@ class Placement:
     payment_method: str
     expected_total: Money | None = None
     note: str = ""
+
+
+class Placed(NamedTuple):
+    """An order as the last change left it, and what it knows of the person, if that is known here."""
+
+    change: Change
+    personal: Personal
 
 
 class Orders:
@@ -79,22 +87,25 @@ class Orders:
 
     # Placing
 
-    def place_order(self, wanted: Placement) -> OrderRow:
+    def place_order(self, wanted: Placement) -> OrderShown:
         """Order, and see the checkout through as far as it comes. A rejection is raised, with the order's id."""
-        order = self._ordered_before() or self._place(wanted)
+        change, personal = self._ordered_before() or self._place(wanted)
+        order = change.order
         if order.rejection:
             raise _refusal(order.id, order.rejection)
+        if change.document:
+            return OrderNow(order.id, order.customer_id, change.document, personal)
         return self._shown(order.id)
 
-    def _ordered_before(self) -> Order | None:
+    def _ordered_before(self) -> Placed | None:
         """What a repeated key has ordered, before anybody is asked anything."""
         earlier = self._queries.made(current_call().key)
         if earlier is None:
             return None
         with self._work() as work:
-            return self._changes.load(work, UUID(earlier))
+            return Placed(Change(self._changes.load(work, UUID(earlier))), Personal())
 
-    def _place(self, wanted: Placement) -> Order:
+    def _place(self, wanted: Placement) -> Placed:
         for _ in range(2):
             try:
                 return self._place_once(wanted)
@@ -102,7 +113,7 @@ class Orders:
                 continue
         return self._place_once(wanted)
 
-    def _place_once(self, wanted: Placement) -> Order:
+    def _place_once(self, wanted: Placement) -> Placed:
         customer_id = UUID(current_call().principal.subject)
         cart = None if wanted.lines else self._carts.mine()
         lines = self._priced(cart.quantities if cart else wanted.lines)
@@ -110,10 +121,10 @@ class Orders:
         subtotal = Money.total((line.total for line in lines), lines[0].unit_price.currency)
         quote = self._deliveries.quote_slot(wanted.slot_id, address.place, subtotal)
         _agreed(wanted.expected_total, subtotal + quote.fee)
-        placed = self._placed(customer_id, wanted, lines, quote)
+        placed, personal = self._placed(customer_id, wanted, lines, quote), Personal(address, wanted.note)
         with self._process.lane() as lease:
-            new = NewOrder(placed, Personal(address, wanted.note), cart, current_call().key, lease)
-            return self._process.see_through(self._placing.place(new))
+            new = NewOrder(placed, personal, cart, current_call().key, lease)
+            return Placed(self._process.see_through(self._placing.place(new)), personal)
 
     def _priced(self, wanted: Sequence[Quantity]) -> tuple[OrderLine, ...]:
         if not wanted:

@@ -19,7 +19,7 @@ from services.order.config import OrderConfig
 from services.order.events import Quantity
 from services.order.messages import order_to_pb
 from services.order.personal import Address, Place
-from services.order.queries import OrderRow
+from services.order.queries import OrderShown
 from services.order.store import OrderWork
 from services.order.usecases import Placement
 from tests.component.order_neighbours import Deliveries, Inventory, Payments, Points, Products, Users
@@ -189,7 +189,7 @@ class Shop:
         ]
 
 
-def shown(row: OrderRow) -> pb.Order:
+def shown(row: OrderShown) -> pb.Order:
     """An order with all of it."""
     return order_to_pb(row.document, row.personal)
 

@@ -147,7 +147,7 @@ def test_who_lost_the_lease_decides_nothing_though_the_others_of_the_set_do(
 
 
 # What the good way of an order costs, with three times begin and commit; not how a connection is told of a deadline.
-STATEMENTS = 25
+STATEMENTS = 24
 COUNT = """
     select coalesce(sum(calls), 0) from pg_stat_statements s
     join pg_roles r on r.oid = s.userid
