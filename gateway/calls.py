@@ -69,17 +69,13 @@ class Caller:
             raise DeadlineExceeded
         callee = callee_of(rpc, message)
         judged = self._shedding.judged(callee, policy_of(rpc).criticality) if self._shedding else nullcontext()
-        with judged:
-            return await self._reply(rpc, message, callee, left, self._metadata(callee, visit, principal))
-
-    async def _reply(
-        self, rpc: MethodDescriptor, message: Message, callee: str, left: float, metadata: Metadata
-    ) -> Reply:
+        metadata = self._metadata(callee, visit, principal)
         travel = self._channels.travel(rpc, callee, lambda: metadata_for(self._signer, callee, NOBODY))
-        if travel:
-            return _reply(*await travel.call(message.SerializeToString(), left, metadata))
-        call = self._channels.unary(rpc, callee)(message, timeout=left, metadata=grpc.aio.Metadata(*metadata))
-        return _reply(await call, await call.trailing_metadata())
+        with judged:
+            if travel:
+                return _reply(*await travel.call(message.SerializeToString(), left, metadata))
+            call = self._channels.unary(rpc, callee)(message, timeout=left, metadata=grpc.aio.Metadata(*metadata))
+            return _reply(await call, await call.trailing_metadata())
 
     def stream(self, rpc: MethodDescriptor, request: Message, visit: Visit, principal: Principal) -> Any:
         """A call that streams: requests are to be written where they stream in, else `request` is the only one."""
@@ -102,5 +98,4 @@ def _reply(message: Any, trailing: Any) -> Reply:
 
 def headers_of(trailing: Any) -> dict[str, str]:
     """What a service says beside a reply or a refusal, for the client: that it said so before, and what it wrote."""
-    said = {name: value for name, value in trailing or () if isinstance(value, str)}
-    return {header: said[name] for name, header in _BESIDE.items() if name in said}
+    return {_BESIDE[name]: value for name, value in trailing or () if name in _BESIDE and isinstance(value, str)}

@@ -24,7 +24,7 @@ from gateway.sessions import clear_cookie, set_cookie
 from gateway.sharing import SharedReplies
 from gateway.transcode import Transcoder
 from mercato.clock import Clock
-from mercato.rpc.call import NOBODY, Principal
+from mercato.rpc.call import Principal
 
 _SIGN_OUT = "SignOut"
 _PENDING = "PENDING"
@@ -62,7 +62,7 @@ class Endpoint:
         reply = operation.rpc.output_type
         self._reply_has_etag = ETAG in reply.fields_by_name and not binding.response_body
         self.plain = (
-            PlainRead(operation, binding, self._transcoder, self._call, mesh.replies, mesh.shared)
+            PlainRead(operation, binding, self._transcoder, mesh.caller, mesh.replies, mesh.shared)
             if operation.policy.keeping
             else None
         )
@@ -80,7 +80,7 @@ class Endpoint:
             self._mesh.replies.drop(self.operation.service, ids_in(reply.message, ("id",)), time.monotonic())
         return self._answer(request, reply)
 
-    async def _call(self, message: Message, visit: Visit, principal: Principal = NOBODY) -> Reply:
+    async def _call(self, message: Message, visit: Visit, principal: Principal) -> Reply:
         try:
             return await self._mesh.caller.call(self.operation.rpc, message, visit, principal)
         except grpc.aio.AioRpcError as failed:

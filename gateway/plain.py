@@ -1,14 +1,14 @@
 """Reads by nobody in particular of what gateways keep: what is not kept is asked of its service on the shortest way."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from google.protobuf.message import Message
 
-from gateway.calls import Reply, Visit
+from gateway.calls import Caller, Visit
 from gateway.conditions import etag_of
 from gateway.contract import ETAG, Binding, Operation
 from gateway.keeping import KeptReply, Key, Replies
@@ -20,7 +20,6 @@ from gateway.shedding import Shedding
 from gateway.transcode import Transcoder
 from mercato.policy import Keeping
 
-Call = Callable[[Message, Visit], Awaitable[Reply]]
 _LONGEST = 1024  # bytes of an address; a longer one goes the long way, where it is judged
 _REMEMBERED = 2048  # addresses of which it is known what they ask for
 _HEADERS = {
@@ -40,17 +39,18 @@ class PlainRead:
         operation: Operation,
         binding: Binding,
         transcoder: Transcoder,
-        call: Call,
+        caller: Caller,
         replies: Replies,
         shared: SharedReplies,
     ) -> None:
-        """`call` asks the service."""
+        """A read of an operation whose replies are kept."""
         assert operation.policy.keeping
         self._keeping: Keeping = operation.policy.keeping
         self.service, self.criticality = operation.service, operation.policy.criticality
         self._route = binding.template.text
         self._transcoder = transcoder
-        self._call = call
+        self._rpc = operation.rpc
+        self._caller = caller
         self._replies = replies
         self._shared = shared
 
@@ -59,7 +59,7 @@ class PlainRead:
         return self._transcoder.request(variables, query, b"")
 
     async def reply(self, key: Key, message: Message, visit: Visit) -> KeptReply:
-        """The reply, kept for the next one who asks. Who comes meanwhile waits for it. Problem, MercatoError."""
+        """The reply, kept for the next one who asks. Who comes meanwhile waits for it."""
         replies = self._replies
         if not replies.most_bytes:
             return await self._fresh(message, visit, time.monotonic())
@@ -77,7 +77,7 @@ class PlainRead:
         return kept
 
     async def _fresh(self, message: Message, visit: Visit, began: float) -> KeptReply:
-        reply = (await self._call(message, visit)).message
+        reply = (await self._caller.call(self._rpc, message, visit)).message
         body = self._transcoder.answer(reply)
         tags = self._tags(reply) if self._replies.most_bytes else ()
         return self._keepable(body, getattr(reply, ETAG, ""), tags, began)

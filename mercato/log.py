@@ -6,7 +6,7 @@
 
 import json
 import logging
-import os
+import random
 import re
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
@@ -22,6 +22,7 @@ TRAVELLING = ("request_id", "order_id", "traceparent")
 _context: ContextVar[Mapping[str, str]] = ContextVar("log_context", default=MappingProxyType({}))
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
+_dice = random.Random()  # noqa: S311  ids have to differ, not to be secret; asking the kernel for each costs a µs
 _bulk: "list[_Bulk]" = []  # the one that was configured
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -62,15 +63,14 @@ def request_id(given: str | None) -> str:
 
 def new_request_id() -> str:
     """A request id that nobody has."""
-    return os.urandom(12).hex()
+    return f"{_dice.getrandbits(96):024x}"
 
 
 def traceparent(given: str | None) -> str:
     """The W3C trace context for work that `given` led to: its trace and flags, a span of our own."""
     match = _TRACEPARENT.fullmatch(given or "")
-    made = os.urandom(24).hex()
-    trace, flags = (match[1], match[2]) if match else (made[16:], "00")
-    return f"00-{trace}-{made[:16]}-{flags}"
+    trace, flags = (match[1], match[2]) if match else (f"{_dice.getrandbits(128) | 1:032x}", "00")
+    return f"00-{trace}-{_dice.getrandbits(64) | 1:016x}-{flags}"
 
 
 def get(name: str) -> Any:

@@ -79,20 +79,20 @@ class ProductServicer:
 
     def BatchGetProducts(self, request: pb.BatchGetProductsRequest, context: ServicerContext) -> Ready:
         """Many products."""
-        staff, ids = _is_staff(), [UUID(each) for each in request.ids]
+        staff, ids = _is_staff(), [each.lower() for each in request.ids]
         seen = {id_: each.message for id_, each in self._queries.ready(ids).items() if staff or each.on_sale}
-        missing = [str(each) for each in dict.fromkeys(ids) if each not in seen]
+        missing = [each for each in dict.fromkeys(ids) if each not in seen]
         rest = pb.BatchGetProductsResponse(missing=missing)
         return messages.with_products(rest, (seen[each] for each in ids if each in seen))
 
     def GetProduct(self, request: pb.GetProductRequest, context: ServicerContext) -> Ready:
         """One product."""
-        product_id = UUID(request.id)
+        product_id = request.id.lower()
         return _shown(self._queries.ready([product_id]).get(product_id), _is_staff())
 
     def get_products(self, items: Sequence[Item]) -> Sequence[Ready | Exception]:
         """The same for many, by one statement."""
-        ids = [UUID(item.request.id) for item in items]
+        ids = [item.request.id.lower() for item in items]
         found = self._queries.ready(list(dict.fromkeys(ids)))
         return [_outcome(_shown, found.get(id_), _is_staff(item.call)) for id_, item in zip(ids, items, strict=True)]
 
