@@ -16,6 +16,9 @@ PROJECT = Path(__file__).parents[2]
 ENOUGH = 500 * 1024 * 1024
 # A socket's path may have 107 bytes.
 SOCKET_LIMIT = 100
+# Apart from the ports that single servers take, and for each mesh a part of its own: what is chosen here is not
+# listened on at once, and nobody else may take it meanwhile.
+BLOCKS, BLOCK = range(26_000, 32_000), 200
 PORTS, SECRETS = "ports.json", "secrets.json"
 
 
@@ -57,9 +60,13 @@ class Home:
         """The port for a use: chosen free the first time, the same one ever after."""
         ports = self.read(PORTS)
         if use not in ports:
-            ports[use] = next(port for port in iter(free_port, None) if port not in ports.values())
+            ports[use] = free_port([port for port in self._block() if port not in ports.values()])
             self.write(PORTS, ports)
         return int(ports[use])
+
+    def _block(self) -> range:
+        number = int(hashlib.sha256(os.fsencode(self.folder)).hexdigest(), 16) % (len(BLOCKS) // BLOCK)
+        return BLOCKS[number * BLOCK : (number + 1) * BLOCK]
 
     def renew_taken_ports(self) -> None:
         """Forget the ports that somebody else listens on by now; for when nothing of ours runs."""
