@@ -295,8 +295,8 @@ def test_every_error_of_the_document_is_one_that_a_service_makes_with_that_statu
     importlib.import_module("mercato.ops.servicer")
     made: dict[str, dict[str, int]] = {}
     for each in _subclasses(MercatoError):
-        _, owner, *_ = each.__module__.split(".")
         if each.__module__.startswith(("services.", "mercato.")) and set(each.__mro__) & CODE_OF.keys():
+            owner = each.__module__.split(".")[1]
             code = next(CODE_OF[kind] for kind in each.__mro__ if kind in CODE_OF)
             made.setdefault(each.reason, {})[owner] = status_of(code, each.reason)
     wrong = []
