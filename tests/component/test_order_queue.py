@@ -244,7 +244,6 @@ def test_a_defect_puts_off_its_own_task_and_no_other(shop: Shop) -> None:
     first, second = shop.place(key="one"), shop.place(key="two")
     assert [row[0] for row in shop.sql("select last_reason from process order by 1")] == ["INTERNAL", "UNAVAILABLE"]
     run_once(shop, 2)
-    assert shop.sql("select sum(attempt)::int >= 2 from process") == [(True,)]
     shop.rest()
     assert shop.order(first.id).shipment_id
     assert shop.order(second.id).shipment_id
