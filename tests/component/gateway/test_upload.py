@@ -239,12 +239,11 @@ def chunk(data: bytes) -> bytes:
 
 
 class Watched:
-    """A service that tells what it took, and how the stream ended."""
+    """A service that tells what it took, and when the stream was over."""
 
     def __init__(self) -> None:
         self.rows = 0
         self.came, self.over, self.go_on = threading.Event(), threading.Event(), threading.Event()
-        self.broke = False
 
     def __call__(self, requests: Iterator[pb.ImportProductsRequest]) -> pb.ImportProductsResponse:
         try:
@@ -252,9 +251,6 @@ class Watched:
                 self.rows += len(request.rows)
                 self.came.set()
                 self.go_on.wait(30)
-        except Exception:
-            self.broke = True
-            raise
         finally:
             self.over.set()
         return pb.ImportProductsResponse(created=self.rows)
@@ -278,6 +274,7 @@ def test_who_leaves_midway_leaves_nothing_behind(port: int, watched: Watched, fr
         connection.sendall(chunk(FULL) if "chunked" in framing else FULL)
         assert watched.came.wait(30)
     assert watched.over.wait(30)
+    # Whether the stream broke or ended, gRPC tells a service only sometimes: its rows have landed either way.
     assert watched.rows == 1000
 
 
