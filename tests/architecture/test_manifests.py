@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from gateway.contract import published, rpcs
+from mercato.local.setup import AUDITOR, SCHEMAS
 from mercato.policy import policy_of
 from mercato.rpc.contract import owner_of
 
@@ -57,9 +58,37 @@ def test_a_misspelt_field_would_be_found(manifests: list[Manifest]) -> None:
 def test_every_process_has_a_deployment_a_service_and_an_account(manifests: list[Manifest]) -> None:
     processes = SERVICES | {"gateway"}
     assert {path.parent.name for path in (ROOT / "services").glob("*/__main__.py")} == SERVICES
-    assert set(of_kind(manifests, "Deployment")) == processes
-    assert set(of_kind(manifests, "Service")) == processes
-    assert set(of_kind(manifests, "ServiceAccount")) == processes | {"migrate"}
+    assert set(of_kind(manifests, "Deployment")) == processes | {"auditor"}
+    assert set(of_kind(manifests, "Service")) == processes, "nobody calls the auditor"
+    assert set(of_kind(manifests, "ServiceAccount")) == processes | {"auditor", "migrate"}
+
+
+def container_of(manifests: list[Manifest], process: str) -> Manifest:
+    (container,) = of_kind(manifests, "Deployment")[process]["spec"]["template"]["spec"]["containers"]
+    assert isinstance(container, dict)
+    return container
+
+
+def test_an_auditor_is_told_what_a_service_is_told_and_listens_for_probes_and_scrapes_alone(
+    manifests: list[Manifest],
+) -> None:
+    auditor, service = container_of(manifests, "auditor"), container_of(manifests, "order")
+    probes = ("startupProbe", "livenessProbe", "readinessProbe")
+    assert [auditor[each] for each in probes] == [service[each] for each in probes]
+    assert {each["name"] for each in auditor["env"]} == {each["name"] for each in service["env"]}
+    assert {each["name"] for each in auditor["ports"]} == {each["name"] for each in service["ports"]} - {"grpc"}
+    assert of_kind(manifests, "Deployment")["auditor"]["spec"]["replicas"] == 1
+
+
+def test_the_migration_is_given_the_password_of_every_role(manifests: list[Manifest]) -> None:
+    (job,) = of_kind(manifests, "Job").values()
+    sources = [source for volume in job["spec"]["template"]["spec"]["volumes"] for source in _sources(volume)]
+    paths = {item["path"] for source in sources for item in source.get("items", ())}
+    assert paths == {f"roles/{role}" for role in (*SCHEMAS, AUDITOR)}
+
+
+def _sources(volume: Manifest) -> list[Manifest]:
+    return [each["secret"] for each in volume.get("projected", {}).get("sources", ())]
 
 
 def test_selectors_find_their_pods(manifests: list[Manifest]) -> None:
