@@ -91,8 +91,17 @@ BUGS: Sequence[Bug] = (
         "I9 I12",
         (
             "mercato.event_store.postgres",
-            "(%(expected)s = -1 or present.version = %(expected)s)",
-            "(%(expected)s = -1 or present.version >= %(expected)s)",
+            "    select new.*, greatest(",
+            (
+                "    select new.stream_id, coalesce(tail.version, 0) as expected,\n"
+                "           coalesce(tail.version, 0) + new.version - new.expected as version,\n"
+                "           new.id, new.type, new.schema, new.payload, greatest("
+            ),
+        ),
+        (
+            "mercato.event_store.postgres",
+            "where coalesce(tail.version, 0) = new.expected),",
+            "where coalesce(tail.version, 0) >= new.expected),",
         ),
         schema="drop index orders.outbox_version_key",
     ),

@@ -22,6 +22,7 @@ Scenario = Callable[[Stage], None]
 
 RACES = 20
 FAR = 0.08  # seconds to the database
+NO_KAFKA = "Kafka takes no events"
 
 
 def commit_fails(stage: Stage) -> None:
@@ -33,11 +34,13 @@ def commit_fails(stage: Stage) -> None:
 
 
 def kafka_is_away(stage: Stage) -> None:
-    """Nobody takes events for a while."""
+    """Nobody takes events, for longer than the order service's relay waits."""
     shopper, sku = stage.shopper(), stage.sku()
+    given_up = stage.said("order", NO_KAFKA)
     stage.proxies.refuse("mesh>kafka")
     first = stage.bought(shopper, sku)
     stage.cancel(shopper, first)
+    stage.until(lambda: stage.said("order", NO_KAFKA) > given_up, "the relay has given up")
     stage.proxies.heal()
     stage.bought(shopper, sku)
 

@@ -13,7 +13,7 @@ from typing import Any, LiteralString, TypeVar
 import psycopg
 
 from chaos.nemesis.arena import Arena
-from chaos.nemesis.goods import SKUS
+from chaos.nemesis.goods import APART
 from chaos.nemesis.history import History, Json, Operation
 from chaos.nemesis.people import Person, Place, Shopper, decide, patiently
 from chaos.nemesis.staff import Member, Refunder
@@ -46,7 +46,7 @@ class Stage:
         self._history = history
         self._place = Place(arena.mesh.url, arena.mesh.demo_password, 0, history)
         self._numbers = count()
-        self._skus = iter(SKUS)
+        self._skus = iter(APART)
         self._staff: dict[str, Member] = {}
         self._shoppers: list[Shopper] = []
 
@@ -169,6 +169,10 @@ class Stage:
                 raise Stuck(what)
             time.sleep(0.1)
         return found
+
+    def said(self, service: str, what: str) -> int:
+        """How often a service has written something into its log."""
+        return self.arena.home.log(service).read_text(errors="replace").count(what)
 
     def at_rest(self) -> None:
         """Nothing is under way any more."""
