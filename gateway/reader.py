@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from gateway.values import Read, Refused, shown, single, wrong
+from gateway.values import Read, Refused, are_plain, shown, single, utc, wrong
 
 Set = Callable[[Any, Any], None]
 
@@ -50,6 +51,7 @@ def _compiled(fields: list[FieldDescriptor]) -> Callable[[Message, Any], None]:
     """The function that reads these fields; what is left over when each took its own is odd."""
     known = {name: field for field in fields for name in (field.name, field.json_name)}
     names: dict[str, Any] = {"MISSING": _MISSING, "Refused": Refused, "wrong": wrong, "odd": _odd, "known": known}
+    names |= {"utc": utc, "are_plain": are_plain}
     lines = [line for number, field in enumerate(fields) for line in _lines(field, number, names)]
     code = [
         "def merge(message, value):",
@@ -68,26 +70,43 @@ def _compiled(fields: list[FieldDescriptor]) -> Callable[[Message, Any], None]:
 
 def _lines(field: FieldDescriptor, number: int, names: dict[str, Any]) -> list[str]:
     """Python that reads one field. Of its two names, and of the fields of a choice, one is taken: the rest is odd."""
-    names[f"put{number}"] = _setter(field)
     choice = _choice(field)
-    condition, stored = _usual(field, number, names)
+    condition, usual = _usual(field, number, names)
     return [
         f"item = get({field.json_name!r}, MISSING)",
         *([f"if item is MISSING: item = get({field.name!r}, MISSING)"] if field.name != field.json_name else []),
         "if item is not MISSING:",
         f"    left -= {choice}; {choice} = 0" if choice else "    left -= 1",
-        *([f"    if {condition}: setattr(message, {field.name!r}, {stored})"] if condition else []),
-        f"    {'elif' if condition else 'if'} item is not None: at = {field.json_name!r}; put{number}(message, item)",
+        *([f"    if {condition}: {usual}"] if condition else []),
+        f"    {'elif' if condition else 'if'} item is not None: at = {field.json_name!r}; {_put(field, number, names)}",
     ]
 
 
 def _usual(field: FieldDescriptor, number: int, names: dict[str, Any]) -> tuple[str, str]:
+    """When a value is what most of its type are, and Python that stores it then; empty if that is for `_put`."""
     if field.is_repeated:
-        return "", ""
+        texts = field.type == FieldDescriptor.TYPE_STRING
+        return ("type(item) is list and are_plain(item)", f"{_attribute(field)}.extend(item)") if texts else ("", "")
     if field.enum_type is not None:
         names[f"enum{number}"] = {value.name: value.number for value in field.enum_type.values}
-        return f"type(item) is str and item in enum{number}", f"enum{number}[item]"
-    return _USUAL.get(field.type, ("", ""))
+        return f"type(item) is str and item in enum{number}", f"{_attribute(field)} = enum{number}[item]"
+    if field.message_type is not None and field.message_type.full_name == Timestamp.DESCRIPTOR.full_name:
+        return "(moment := utc(item)) is not None", f"child = {_attribute(field)}; child.seconds, child.nanos = moment"
+    condition, stored = _USUAL.get(field.type, ("", ""))
+    return condition, f"{_attribute(field)} = {stored}"
+
+
+def _attribute(field: FieldDescriptor) -> str:
+    """A field as Python has it: no contract names one by a word of Python's. setattr() takes a third longer."""
+    return f"message.{field.name}"
+
+
+def _put(field: FieldDescriptor, number: int, names: dict[str, Any]) -> str:
+    """Python that reads any value of a field."""
+    put = names[f"put{number}"] = _setter(field)
+    if isinstance(put, MessageReader):
+        return f"child = {_attribute(field)}; child.SetInParent(); put{number}.merge(child, item)"
+    return f"put{number}(message, item)"
 
 
 def _choice(field: FieldDescriptor) -> str:
@@ -115,14 +134,14 @@ def reader(descriptor: Descriptor) -> MessageReader:
     return MessageReader(descriptor)
 
 
-def _setter(field: FieldDescriptor) -> Set:
+def _setter(field: FieldDescriptor) -> "Set | MessageReader":
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         return _map_setter(field)
     read = single(field)
     if field.is_repeated:
         return _list_setter(field.name, read) if read else _messages_setter(field)
     if read is None:
-        return _message_setter(field)
+        return reader(field.message_type)
     return _string_message_setter(field.name, read) if field.message_type else _scalar_setter(field.name, read)
 
 
@@ -136,17 +155,6 @@ def _scalar_setter(name: str, read: Read) -> Set:
 def _string_message_setter(name: str, read: Read) -> Set:
     def put(message: Any, value: Any) -> None:
         getattr(message, name).CopyFrom(read(value))
-
-    return put
-
-
-def _message_setter(field: FieldDescriptor) -> Set:
-    nested, name = reader(field.message_type), field.name
-
-    def put(message: Any, value: Any) -> None:
-        child = getattr(message, name)
-        child.SetInParent()
-        nested.merge(child, value)
 
     return put
 
@@ -175,12 +183,13 @@ def _messages_setter(field: FieldDescriptor) -> Set:
 
     def put(message: Any, value: Any) -> None:
         if items := _items(value):
-            add, merge, at = getattr(message, name).add, nested.merge, 0
+            entries, merge = getattr(message, name), nested.merge
+            add = entries.add
             try:
-                for at, item in enumerate(items):  # noqa: B007 -- told where it stopped
+                for item in items:
                     merge(add(), item)
             except Refused as refused:
-                raise refused.within(f"[{at}]") from None
+                raise refused.within(f"[{len(entries) - 1}]") from None
 
     return put
 
