@@ -61,7 +61,8 @@ class Publisher:
             for row in rows:
                 self._produce(producer, row, failed)
             self._await_acknowledged(producer, failed)
-        except (BufferError, KafkaException, Unavailable) as error:
+        # The client raises its end (a fatal error) in the midst of telling what became of the records: a SystemError.
+        except (BufferError, KafkaException, SystemError, Unavailable) as error:
             self._abandon(producer)
             raise Unavailable(f"Kafka takes no events: {failed[0] if failed else error}") from error
 

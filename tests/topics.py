@@ -1,9 +1,13 @@
 """What may befall a topic."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from mercato.errors import Unavailable
 from mercato.ids import uuid7
@@ -34,3 +38,16 @@ def _is_anew(kafka: Kafka, topic: str) -> bool:
         return False
     finally:
         reader.close()
+
+
+@contextmanager
+def forbidden(kafka: Kafka, topic: str) -> Iterator[None]:
+    """Within the block, nobody may write to a topic."""
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    about = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*")
+    rights = {AclOperation.WRITE: AclPermissionType.DENY, AclOperation.ALL: AclPermissionType.ALLOW}
+    for future in admin.create_acls([AclBinding(*about, *right) for right in rights.items()]).values():
+        future.result(LONG)
+    yield
+    for removed in admin.delete_acls([AclBindingFilter(*about, *right) for right in rights.items()]).values():
+        removed.result(LONG)

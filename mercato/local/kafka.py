@@ -23,6 +23,9 @@ controller.quorum.bootstrap.servers={host}:{controller}
 log.dirs={folder}/data
 log.retention.hours=-1
 auto.create.topics.enable=false
+# Everybody may do everything, but for what they are forbidden by name.
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
 # One node: its own topics have one copy, and one partition is enough.
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1

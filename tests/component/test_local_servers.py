@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import resource
 import signal
 import subprocess
 import sys
@@ -11,13 +12,13 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from mercato.local.kafka import Kafka
 from mercato.local.postgres import Postgres
-from mercato.local.procfs import Identity
+from mercato.local.procfs import Identity, family
 from mercato.local.server import free_port, is_free, running
 from mercato.local.trouble import Trouble
 from mercato.local.valkey import KEYS, Valkey
@@ -146,21 +147,47 @@ def test_without_the_password_of_its_own_nobody_is_an_account(accounts: Valkey) 
         client.get("session:x")
 
 
-def test_kafka_keeps_what_was_produced(tmp_path: Path) -> None:
+def test_f33_kafka_keeps_what_was_produced_and_takes_more_when_its_disk_was_full(tmp_path: Path) -> None:
     server = Kafka(tmp_path / "kafka", free_port())
+    settings = {"bootstrap.servers": server.url, "enable.idempotence": True, "message.timeout.ms": 2000}
     with running(server, tmp_path / "log"):
         admin = AdminClient({"bootstrap.servers": server.url})
         admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(10)
-        producer = Producer({"bootstrap.servers": server.url, "enable.idempotence": True})
-        producer.produce("kept", b"yes")
-        assert producer.flush(10) == 0
+        produced(Producer(settings), b"yes")
+        resource.prlimit(process_of(server), resource.RLIMIT_FSIZE, (1, 1))  # not a byte more in any file
+        with pytest.raises(KafkaException):
+            produced(Producer(settings), b"no")
     with running(server, tmp_path / "log"):
+        produced(Producer(settings), b"again")
         consumer = Consumer({"bootstrap.servers": server.url, "group.id": "test", "enable.auto.commit": False})
         consumer.assign([TopicPartition("kept", 0, 0)])
-        message = consumer.poll(10)
-        assert message
-        assert message.value() == b"yes"
+        assert [message.value() for message in consumer.consume(2, 10)] == [b"yes", b"again"]
         consumer.close()
+
+
+def produced(producer: Producer, value: bytes) -> None:
+    """Have Kafka acknowledge a record. KafkaException if it does not."""
+    told: list[KafkaError | None] = []
+    producer.produce("kept", value, on_delivery=lambda error, _: told.append(error))
+    producer.flush(30)
+    (error,) = told
+    if error is not None:
+        raise KafkaException(error)
+
+
+def process_of(server: Kafka) -> int:
+    """The number of the server's process, one of ours."""
+    folder = str(server.folder).encode()
+    (pid,) = (pid for pid in family(os.getpid()) if _is_java(command := _command(pid)) and folder in b" ".join(command))
+    return pid
+
+
+def _command(pid: int) -> list[bytes]:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+
+
+def _is_java(command: list[bytes]) -> bool:
+    return command[0].endswith(b"/java")
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:

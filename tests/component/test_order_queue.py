@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from mercato.api.order.v1 import order_pb2 as pb
 from mercato.errors import NotFound, Unavailable
 from mercato.money import Money
 from mercato.ops.stuck import NothingToRetry, Stuck
@@ -14,7 +15,7 @@ from services.order.config import OrderConfig
 from services.order.domain import first_payment
 from services.order.events import Quantity
 from services.order.refusals import PaymentDeclined, TooMuchHeld
-from tests.component.order_neighbours import no
+from tests.component.order_neighbours import Claim, no
 from tests.component.order_shop import Shop, state
 
 
@@ -237,6 +238,26 @@ def test_a_compensation_that_was_lost_is_begun_again(shop: Shop) -> None:
     shop.rest()
     assert not shop.sql("select kind from process")
     assert shop.inventory.free == free
+
+
+def test_a_retry_gives_up_all_that_a_dead_order_still_holds_and_nothing_of_a_live_one(shop: Shop) -> None:
+    live, dead = shop.place(key="live"), shop.place(key="dead")
+    claims = claims_of(shop, live)
+    with shop.acting(shop.customer, "cancel"):
+        shop.orders.cancel_order(UUID(dead.id), "", "")
+    given_up = claims_of(shop, dead)
+    for lost, state_ in zip(given_up, ("COMMITTED", "CONFIRMED", "PLANNED", "AUTHORIZED"), strict=True):
+        lost.state = state_  # as if nobody had ever been asked
+    assert shop.parts.queue.retry(dead.id) == 1
+    shop.rest()
+    assert [each.state for each in claims_of(shop, dead)] == ["RELEASED", "RELEASED", "CANCELLED", "VOIDED"]
+    assert [each.state for each in claims] == ["COMMITTED", "CONFIRMED", "PLANNED", "AUTHORIZED"]
+
+
+def claims_of(shop: Shop, order: pb.Order) -> list[Claim]:
+    """What an order holds of stock, place, courier and money."""
+    kinds = (shop.inventory.claims, shop.deliveries.holds, shop.deliveries.shipments, shop.payments.payments)
+    return [claim for claims in kinds for claim in claims.values() if claim.order_id == UUID(order.id)]
 
 
 def test_a_defect_puts_off_its_own_task_and_no_other(shop: Shop) -> None:

@@ -25,7 +25,7 @@ from mercato.postgres import Bell, Database, Work
 from mercato.refill import Refill
 from mercato.worker import Loop
 from tests.servers import FreshDatabase, PostgresServer
-from tests.topics import lose
+from tests.topics import forbidden, lose
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
@@ -279,6 +279,20 @@ def test_without_kafka_everything_stays_and_leaves_when_it_is_back(shop: Shop) -
     assert shop.count("outbox") == 1
     drain(shop.relay())
     assert shop.published() == [("a", 1)]
+
+
+def test_f33_what_may_not_be_written_to_its_topic_stays_and_leaves_when_it_may(shop: Shop) -> None:
+    shop.publish("a", 1, 2)
+    relay = shop.relay()
+    shop.kafka.make([topic(shop.service)])
+    with forbidden(shop.kafka, topic(shop.service)):
+        for _ in range(2):  # the second time by another producer: the first one is beyond use
+            with pytest.raises(Unavailable, match="Kafka takes no events"):
+                relay.run_once(NOON)
+        assert shop.count("outbox") == 2
+        assert shop.count("outbox_journal") == 0
+    drain(relay)
+    assert shop.published() == [("a", 1), ("a", 2)]
 
 
 def test_a_commit_in_this_process_wakes_the_relay(shop: Shop) -> None:
