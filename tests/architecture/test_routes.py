@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from gateway.app import gateway
 from gateway.config import GatewayConfig
 from mercato.auth import Signer, create_keys
 from mercato.config import Settings, load
+from tests.loop import finish
 
 PROMISED = """
 GET /v1/products
@@ -109,13 +109,12 @@ NOBODY_HOME = {"ROUTE_NOT_FOUND", "METHOD_NOT_ALLOWED"}
 class Door:
     """A gateway with no mesh behind it: what it has no route for it says itself."""
 
-    def __init__(self, runner: asyncio.Runner, client: httpx.AsyncClient) -> None:
-        self._runner = runner
+    def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
     def ask(self, method: str, path: str) -> httpx.Response:
         """The answer to a request that says no more than that."""
-        return self._runner.run(self._client.request(method, path))
+        return finish(self._client.request(method, path))
 
 
 @asynccontextmanager
@@ -132,9 +131,8 @@ async def _opened(keys: Path) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     opened = _opened(tmp_path_factory.mktemp("keys"))
-    with asyncio.Runner() as runner:
-        yield Door(runner, runner.run(opened.__aenter__()))
-        runner.run(opened.__aexit__(None, None, None))
+    yield Door(finish(opened.__aenter__()))
+    finish(opened.__aexit__(None, None, None))
 
 
 @pytest.fixture(scope="module")

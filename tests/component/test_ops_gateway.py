@@ -1,6 +1,5 @@
 """Operations through the gateway: the service is in the path, and only admin gets through."""
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from mercato.parking import StillRefused
 from mercato.rpc.enforce import Enforced, Traffic
 from mercato.rpc.server import Server
 from mercato.testing import CALLERS
+from tests.loop import finish
 
 WHO = {"admin": ["admin"], "support": ["support"], "finance": ["finance"], "customer": ["customer"]}
 
@@ -77,14 +77,13 @@ class Operations:
 class Desk:
     """The gateway, asked by whoever."""
 
-    def __init__(self, runner: asyncio.Runner, client: httpx.AsyncClient, services: dict[str, Operations]) -> None:
-        self._runner = runner
+    def __init__(self, client: httpx.AsyncClient, services: dict[str, Operations]) -> None:
         self._client = client
         self.services = services
 
     def ask(self, method: str, path: str, who: str = "admin") -> httpx.Response:
         headers = {"Authorization": f"Bearer {who}"} if who else {}
-        return self._runner.run(self._client.request(method, path, headers=headers))
+        return finish(self._client.request(method, path, headers=headers))
 
 
 @asynccontextmanager
@@ -109,10 +108,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     }
     for server in servers.values():
         server.start()
-    with asyncio.Runner() as runner:
-        opened = _opened(keys, {name: server.port for name, server in servers.items()})
-        yield Desk(runner, runner.run(opened.__aenter__()), services)
-        runner.run(opened.__aexit__(None, None, None))
+    opened = _opened(keys, {name: server.port for name, server in servers.items()})
+    yield Desk(finish(opened.__aenter__()), services)
+    finish(opened.__aexit__(None, None, None))
     for server in servers.values():
         server.stop(0)
 

@@ -5,6 +5,7 @@ import hashlib
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,6 +31,7 @@ from mercato.rpc.call import Call, current_call
 from mercato.rpc.contract import owner_of
 from mercato.rpc.enforce import Enforced, Traffic
 from mercato.rpc.server import Server
+from tests.loop import begin, finish
 from tools import stubs
 
 CUSTOMER, OTHER, STAFF, GUEST = "customer-token", "other-token", "staff-token", "guest-token"
@@ -104,24 +106,17 @@ def _look_up(request: Any) -> user_pb2.SessionIdentity:
 
 
 class Running:
-    """A gateway that runs on a thread of its own."""
+    """A gateway, on the loop that all gateways of these tests share."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.port = free_port()
         environment = {"MERCATO_NAME": "gateway", "MERCATO_GATEWAY_ADDRESS": f"127.0.0.1:{self.port}", **environment}
         self._settings, self._config = load(Settings, environment), load(GatewayConfig, environment)
         self.replies = Replies(self._config.cache_bytes, frozenset({"product"}))
-        self._began = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._live()))
-        self._thread.start()
-        self._began.wait(10)
+        self._stop = asyncio.Event()
+        self._life = begin(serve(self._settings, self._config, self._stop, self.replies))
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=15)
         self._wait_until_ready()
-
-    async def _live(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        self._began.set()
-        await serve(self._settings, self._config, self._stop, self.replies)
 
     def _wait_until_ready(self) -> None:
         pause = threading.Event()
@@ -135,18 +130,19 @@ class Running:
 
     def stop(self) -> None:
         """Tell it to end, as SIGTERM does."""
-        self._loop.call_soon_threadsafe(self._stop.set)
+        finish(self._end())
+
+    async def _end(self) -> None:
+        self._stop.set()
 
     def ended(self, within: float) -> bool:
         """Whether it has ended in time."""
-        self._thread.join(within)
-        return not self._thread.is_alive()
+        return not wait([self._life], within).not_done
 
     def close(self) -> None:
         """End it."""
-        if self._thread.is_alive():
-            self.stop()
-        self._thread.join(20)
+        self.stop()
+        self._life.result(20)
         self.client.close()
 
 

@@ -19,6 +19,7 @@ from gateway.app import gateway
 from gateway.config import GatewayConfig
 from mercato.auth import Signer, create_keys
 from mercato.config import Settings, load
+from tests.loop import finish
 
 HEADERS = [(b"host", b"x"), (b"content-type", b"application/x-ndjson")]
 
@@ -159,7 +160,7 @@ def play(tmp_path: Path, sample_files: list[FileDescriptor]) -> Callable[[Callab
             async with _opened(tmp_path, sample_files) as door:
                 await asyncio.wait_for(story(door), 60)
 
-        asyncio.run(whole())
+        finish(whole())
 
     return run
 

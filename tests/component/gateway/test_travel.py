@@ -2,12 +2,10 @@
 
 import asyncio
 import random
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
-from functools import cache
 from typing import Any
 
 import grpc.aio
@@ -22,6 +20,7 @@ from mercato.rpc.batch import MESSAGES, PASSENGERS, ROOM
 from mercato.rpc.call import NOBODY
 from mercato.testing import Served, a_customer, a_guest, serve, staff
 from tests.component.test_together import LONG, Gate, SetProbe, as_one, behave, gated
+from tests.loop import finish
 from tests.probe import SERVICE, Line, Probe, Request
 
 CALLS, DIFFERENT = 10_000, 1_000
@@ -79,15 +78,7 @@ def within(edge: Edge, act: Callable[[], Awaitable[Any]]) -> Any:
         finally:
             await edge.channels.close()
 
-    return asyncio.run_coroutine_threadsafe(main(), loop()).result(90.0)
-
-
-@cache
-def loop() -> asyncio.AbstractEventLoop:
-    """A loop that is never closed: gRPC would serve the loops of other tests' gateways no more."""
-    made = asyncio.new_event_loop()
-    threading.Thread(target=made.run_forever, name="travel", daemon=True).start()
-    return made
+    return finish(main())
 
 
 async def held_up(edge: Edge, gate: Gate, calls: Sequence[Awaitable[Any]]) -> list["asyncio.Task[Any]"]:
