@@ -293,7 +293,7 @@ BUGS: Sequence[Bug] = (
         (
             "services.order.process",
             "work.process.postpone(task,",
-            "(work.process.end(task),",
+            "(work.process.end([task]),",
         ),
     ),
 )

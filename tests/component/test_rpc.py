@@ -1,8 +1,12 @@
 """Calls between services, over a real port: what a handler is protected from, and what a caller gets back."""
 
+import gc
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -428,6 +432,63 @@ def test_too_many_waiting_calls_are_refused_at_once_even_when_every_thread_is_st
         thread.join(LONG)
     assert outcomes.count("done") <= 4
     assert set(outcomes) == {"done", Overloaded}
+
+
+def test_f62_of_calls_that_were_cancelled_nothing_stays(bench: Bench) -> None:
+    begun, go = threading.Semaphore(0), threading.Event()
+
+    def answer(request: Any) -> object:
+        if request.text == "slow":
+            begun.release()
+            go.wait(LONG)
+        return request.text
+
+    served = bench.serve(answer, threads=4)
+    with grpc.insecure_channel(served.address) as channel:
+        read: Any = calling(channel, f"/{SERVICE.full_name}/Read")
+
+        def some_are_cancelled() -> None:
+            """Forty calls, of which every tenth is given up while it is answered."""
+            go.clear()
+            slow = [read.future(asked("slow"), metadata=bearer(served), timeout=LONG) for _ in range(4)]
+            assert all(begun.acquire(timeout=LONG) for _ in slow)
+            for each in slow:
+                each.cancel()
+            go.set()
+            for _ in range(36):
+                assert Reply.FromString(read(asked("bread"), metadata=bearer(served), timeout=LONG)).text == "bread"
+
+        some_are_cancelled()
+        before = what_stays()
+        for _ in range(5):
+            some_are_cancelled()
+        ends = time.monotonic() + 3 * LONG
+        while grown := [kind for kind, number in what_stays().items() if number >= before[kind] + 20]:
+            assert time.monotonic() < ends, f"more and more {grown}"
+
+
+def asked(text: str) -> bytes:
+    """A request, as it travels."""
+    request: bytes = Request(text=text).SerializeToString()
+    return request
+
+
+def what_stays() -> Counter[str]:
+    """What there is of grpc's and ours in this process, and its threads and files."""
+    gc.collect()
+    there = Counter(type(each).__qualname__ for each in gc.get_objects() if _is_about_calls(type(each).__module__))
+    return there + Counter(threads=threading.active_count(), files=sum(1 for _ in Path("/proc/self/fd").iterdir()))
+
+
+def _is_about_calls(module: object) -> bool:
+    return isinstance(module, str) and module.partition(".")[0] in {"grpc", "mercato"}
+
+
+def test_f66_a_caller_of_tomorrow_is_answered_today(bench: Bench) -> None:
+    served = bench.serve()
+    of_tomorrow = asked("bread") + b"\xc2\x3e\x03new"  # a field that nobody here knows, number 1000
+    reply, _ = raw(served, "Read", of_tomorrow, bearer(served))
+    assert Reply.FromString(reply).text == "bread"
 
 
 def test_a_call_without_a_second_effect_is_sent_again_and_another_is_not(bench: Bench) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,45 @@ def bakery_in_flight(bakery: Bakery) -> int:
     address = next(line["address"] for line in bakery.lines if line["event"] == "metrics.ready")
     page = urllib.request.urlopen(f"http://{address}/metrics").read().decode()
     return int(float(next(line for line in page.splitlines() if line.startswith("mercato_rpc_in_flight ")).split()[1]))
+
+
+@contextmanager
+def a_fifth_of_the_processor(pid: int) -> Iterator[None]:
+    """Within the block, a process has so much of a processor as a quota would give it: a slice now and then."""
+    over = threading.Event()
+
+    def slices() -> None:
+        while not over.wait(0.02):
+            os.kill(pid, signal.SIGSTOP)
+            over.wait(0.08)
+            os.kill(pid, signal.SIGCONT)
+
+    slicing = threading.Thread(target=slices)
+    slicing.start()
+    try:
+        yield
+    finally:
+        over.set()
+        slicing.join()
+
+
+def test_f60_a_process_that_starves_is_never_taken_for_dead_and_does_its_work(
+    keys: Path, bakeries: list[Bakery]
+) -> None:
+    bakery = Bakery(keys)
+    bakeries.append(bakery)
+    ready = bakery.until("process.ready")
+    channels = bakery.channels(ready["grpc"])
+    stub = channels.stub(ProbeServiceStub, NOBODY)
+    with a_fifth_of_the_processor(bakery.process.pid):
+        baked = [int(stub.Once(Request(text="bread"), timeout=LONG).text.split()[1]) for _ in range(5)]
+        for probe in 5 * ("readiness", "liveness"):
+            assert health(ready["health"], probe) == health_pb2.HealthCheckResponse.SERVING
+        while int(stub.Once(Request(text="bread"), timeout=LONG).text.split()[1]) <= baked[-1]:
+            assert bakery.process.poll() is None  # its worker goes on, too
+    channels.close()
+    assert bakery.end() == 0
+    assert bakery.lines[-1]["clean"] is True
 
 
 def test_a_process_without_the_role_does_not_serve(keys: Path, bakeries: list[Bakery]) -> None:

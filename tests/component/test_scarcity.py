@@ -1,7 +1,8 @@
-"""What runs out, or is taken away: space on disks, connections, permission to write, the processor."""
+"""What runs out: the database's disk, and its connections."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import psycopg
 import pytest
 
 from mercato.api.inventory.v1.inventory_events_pb2 import StockReleased
-from mercato.errors import Unavailable
+from mercato.errors import Overloaded, Unavailable
 from mercato.postgres import Database, Work
 from tests.servers import FreshDatabase, PostgresServer
 
@@ -62,4 +63,20 @@ def test_f23_on_a_full_disk_nothing_is_half_written_and_with_space_all_goes_on(s
             assert connection.execute("select count(*) from warehouse").fetchone() == (0,)
     with shop.of("inventory") as database:
         change(database, "a")
+    assert kept(shop) == (["a"], ["a"])
+
+
+def test_f22_a_server_without_a_free_connection_is_too_busy_until_it_has_one(shop: FreshDatabase) -> None:
+    name = shop.url.rpartition("/")[2]
+    with psycopg.connect(shop.url, autocommit=True) as admin:
+        admin.execute(f"alter database {name} connection limit 0".encode())
+        with shop.of("inventory", size=1) as database:
+            with pytest.raises(Overloaded):
+                change(database, "a")
+            assert not database.ready()
+            admin.execute(f"alter database {name} connection limit -1".encode())
+            ends = time.monotonic() + 30
+            while not database.ready():
+                assert time.monotonic() < ends, "it found no connection"
+            change(database, "a")
     assert kept(shop) == (["a"], ["a"])
