@@ -50,8 +50,10 @@ def no_space_for(shop: FreshDatabase, table: str) -> Iterator[None]:
     aside = file.with_name(f"{file.name}.aside")
     file.rename(aside)
     file.symlink_to(FULL)
-    yield
-    aside.replace(file)
+    try:
+        yield
+    finally:
+        aside.replace(file)
 
 
 def test_f23_on_a_full_disk_nothing_is_half_written_and_with_space_all_goes_on(shop: FreshDatabase) -> None:
