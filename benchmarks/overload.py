@@ -2,14 +2,16 @@
 
     python -m benchmarks.overload --times 5 --seconds 60
 
-A mesh of its own is started and filled; the product service gets one thread and a short queue, so that it has enough to
-do long before the machine has. Searches (the least critical of all) first come from a few connections without a pause:
-that is the peak. Then they come at even times, as many as are due, whatever becomes of those before: at half the peak,
-at so many times the peak, and at eight tenths of it again. All the while some shoppers order, which needs the product
-service too, and some look at products.
+A mesh of its own is started and filled; the product service gets four threads, a short queue and a database that takes
+its time over every answer. So it has enough to do long before the machine has: its threads wait, and neither it nor the
+gateway nor this process is short of a processor. All the while some shoppers order, which needs the product service
+too, and some look at products. Searches, the least critical of all, first come beside them from a few connections
+without a pause: that is the peak. Then they come at even times, as many as are due, whatever becomes of those before:
+at half the peak, at so many times the peak, and at eight tenths of it again.
 
     goodput      answers with 200 a second; the aim is nine tenths of the peak
     refused      503, at once: by the service, by the gateway's bound, or by its throttle
+    CPU          of the service, of the gateway and of this process: seconds of each second
     back after   seconds of the last phase until every search of a second was answered
 """
 
@@ -17,11 +19,13 @@ import argparse
 import asyncio
 import itertools
 import json
+import os
 import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -31,11 +35,14 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.checkout import PASSWORD, Town, sku_of
+from benchmarks.meter import cpu_of
+from chaos.proxy import Proxies, Toxic, Way
 from mercato.ids import uuid7
 from mercato.local.mesh import Mesh
+from mercato.local.server import free_port
+from mercato.local.table import mesh_parts
 
 WORDS = ("biscuits 1", "biscuits 27", "bisc", "grocery", "biscuts", "biscuits 399")
-LOW = {"MERCATO_THREADS": "1", "MERCATO_MAXIMUM_CALLS": "32"}
 QUIET = {"MERCATO_GATEWAY_RATE_FACTOR": "1000000", "MERCATO_LOG_LEVEL": "warning"}
 CONNECTIONS = 256
 ORDERS, LOOKS = 2.0, 10.0
@@ -71,6 +78,12 @@ class Line:
 
     async def ask(self, request: bytes) -> tuple[str, bytes]:
         """The status of an answer, and its body; what broke instead of a status."""
+        kept = self._streams is not None
+        status, body = await self._asked(request)
+        # A connection on which nothing was said for a while is closed by the gateway, as it may be.
+        return await self._asked(request) if kept and status == "IncompleteReadError" else (status, body)
+
+    async def _asked(self, request: bytes) -> tuple[str, bytes]:
         try:
             self._streams = self._streams or await asyncio.open_connection("127.0.0.1", self._port)
             reader, writer = self._streams
@@ -212,17 +225,37 @@ class Phase:
     searches: Tally
     looks: Tally
     orders: Tally
+    cpu: Sequence[float]
+
+    @property
+    def goodput(self) -> float:
+        """Searches answered a second."""
+        return sum(self.searches.good.values()) / self.seconds
 
 
-async def phase(crowd: Crowd, people: People, title: str, rate: float, seconds: float) -> Phase:
-    """Searches at a rate, and some orders and looks beside them."""
+@contextmanager
+def slow_database(mesh: Mesh, delay: float) -> Iterator[Mapping[str, str]]:
+    """What the product service is told, so that its database takes so many seconds longer over each answer."""
+    product = next(part for part in mesh_parts(mesh.home, mesh.settings) if part.name == "product")
+    url = urlsplit(product.slots[0].environment["MERCATO_DATABASE_URL"])
+    port = free_port()
+    with Proxies({"database": {port: url.port or 5432}}) as proxies:
+        proxies.spoil("database", Toxic(delay=delay), Way.REPLIES)
+        place = f"{url.netloc.rpartition('@')[0]}@127.0.0.1:{port}"
+        yield {"MERCATO_DATABASE_URL": url._replace(netloc=place).geturl()}
+
+
+async def phase(crowd: Crowd, people: People, pids: Sequence[int], title: str, rate: float, seconds: float) -> Phase:
+    """Searches at a rate, or without a pause, and some orders and looks beside them."""
+    before = [cpu_of(pid) for pid in pids]
     kinds: Sequence[Awaitable[Tally]] = [
-        crowd.evenly(people.search, rate, seconds),
+        crowd.evenly(people.search, rate, seconds) if rate else crowd.greedily(people.search, 8, seconds),
         crowd.evenly(people.look, LOOKS, seconds),
         crowd.evenly(people.order, ORDERS, seconds),
     ]
     searches, looks, orders = await asyncio.gather(*kinds)
-    return Phase(title, seconds, rate, searches, looks, orders)
+    cpu = [(cpu_of(pid) - was) / seconds for pid, was in zip(pids, before, strict=True)]
+    return Phase(title, seconds, rate, searches, looks, orders, cpu)
 
 
 def back_after(last: Phase) -> int | None:
@@ -233,22 +266,23 @@ def back_after(last: Phase) -> int | None:
     return None
 
 
-async def run(town: Town, port: int, options: argparse.Namespace, console: Console) -> tuple[float, list[Phase]]:
+async def run(town: Town, options: argparse.Namespace, console: Console) -> tuple[float, list[Phase]]:
     """All phases, one after the other."""
-    people = People(town, port)
+    people = People(town, urlsplit(town.mesh.url).port or 80)
+    pids = [*(town.mesh.report(name).pid or 0 for name in ("product", "gateway")), os.getpid()]
     with Progress(console=console) as progress:
         task = progress.add_task("the peak", total=5)
         async with people as crowd:
             await crowd.greedily(people.search, 8, 3)
-            peak = sum((await crowd.greedily(people.search, 8, options.calibrate)).good.values()) / options.calibrate
-            phases = []
+            phases = [await phase(crowd, people, pids, "without a pause", 0.0, options.calibrate)]
+            peak = phases[0].goodput
             for title, rate, seconds in (
                 ("half the peak", peak / 2, 10.0),
                 (f"{options.times:g} times the peak", peak * options.times, options.seconds),
                 ("eight tenths of the peak", peak * 0.8, 15.0),
             ):
                 progress.update(task, advance=1, description=title)
-                phases.append(await phase(crowd, people, title, rate, seconds))
+                phases.append(await phase(crowd, people, pids, title, rate, seconds))
             progress.update(task, completed=5)
     return peak, phases
 
@@ -256,31 +290,45 @@ async def run(town: Town, port: int, options: argparse.Namespace, console: Conso
 def report(peak: float, phases: Sequence[Phase], console: Console) -> None:
     """The table."""
     table = Table(title=f"Searches; the peak is {peak:,.0f} a second", title_justify="left")
-    columns = ("", "came/s", "goodput/s", "of peak", "p50 ms", "p99 ms", "refused", "refused p50 ms", "looks", "orders")
+    columns = (
+        "",
+        "came/s",
+        "goodput/s",
+        "of peak",
+        "p50 ms",
+        "p99 ms",
+        "refused",
+        "its p50 ms",
+        "looks",
+        "orders",
+        "CPU",
+    )
     for column in columns:
         table.add_column(column, justify="left" if not column else "right", no_wrap=True)
     for each in phases:
         good, refused = sum(each.searches.good.values()), sum(each.searches.bad.values())
         table.add_row(
             each.title,
-            f"{each.rate:,.0f}",
-            f"{good / each.seconds:,.0f}",
-            f"{good / each.seconds / peak:.0%}",
+            f"{(good + refused) / each.seconds:,.0f}",
+            f"{each.goodput:,.0f}",
+            f"{each.goodput / peak:.0%}",
             *(f"{_quantile(each.searches.latencies, share) * 1000:,.0f}" for share in (0.5, 0.99)),
             f"{refused / (good + refused):.0%}",
             f"{_quantile(each.searches.refusals, 0.5) * 1000:,.1f}",
             _share(each.looks),
             _share(each.orders),
+            " ".join(f"{seconds:.2f}" for seconds in each.cpu),
         )
     console.print(table)
-    flood = phases[1].searches
+    flood = phases[2].searches
     by_five = [
-        sum(flood.good[second + each] for each in range(5)) / 5 for second in range(0, int(phases[1].seconds), 5)
+        sum(flood.good[second + each] for each in range(5)) / 5 for second in range(0, int(phases[2].seconds), 5)
     ]
     console.print("Goodput while too many came, by five seconds:", " ".join(f"{each:,.0f}" for each in by_five))
     after = back_after(phases[-1])
     console.print("Back after:", f"{after} s" if after is not None else "never")
-    console.print("Statuses while too many came:", dict(flood.statuses))
+    for title, tally in (("searches", flood), ("looks", phases[2].looks), ("orders", phases[2].orders)):
+        console.print(f"Statuses of {title} while too many came:", dict(tally.statuses))
 
 
 def _share(tally: Tally) -> str:
@@ -298,6 +346,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=float, default=5.0, help="how many times the peak comes (5)")
     parser.add_argument("--seconds", type=float, default=60.0, help="for how long (60)")
+    parser.add_argument("--threads", type=int, default=4, help="threads of the product service (4)")
+    parser.add_argument("--delay", type=float, default=50.0, help="ms that its database takes longer (50)")
     parser.add_argument("--calibrate", type=float, default=8.0, help="how long the peak is measured, seconds (8)")
     options, console = parser.parse_args(), Console(width=150)
     folder = Path(tempfile.mkdtemp(prefix="overload-"))
@@ -305,8 +355,11 @@ def main() -> None:
         town = Town(mesh)
         town.open()
         mesh.stop("auditor")
-        mesh.restart("product", LOW)
-        peak, phases = asyncio.run(run(town, urlsplit(mesh.url).port or 80, options, console))
+        with slow_database(mesh, options.delay / 1000) as slow:
+            few = {"MERCATO_THREADS": str(options.threads), "MERCATO_MAXIMUM_CALLS": "32"}
+            mesh.restart("product", {**few, **slow})
+            peak, phases = asyncio.run(run(town, options, console))
+            mesh.restart("product")
         town.close()
     report(peak, phases, console)
 
