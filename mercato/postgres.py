@@ -118,7 +118,6 @@ class Database:
             reconnect_timeout=1.0,
             num_workers=1,
             check=_check,
-            reset=_rest,
             name=schema,
             open=False,
         )
@@ -145,7 +144,7 @@ class Database:
                 if wrote:
                     failpoint("after_commit")
             finally:
-                self._pool.putconn(connection)
+                self._give_back(connection)
 
     @contextmanager
     def reading(self) -> Iterator[Connection[TupleRow]]:
@@ -157,11 +156,17 @@ class Database:
                 connection.limit_statements(remaining)
                 yield connection
             finally:
-                self._pool.putconn(connection)
+                self._give_back(connection)
 
     def _take(self, remaining: float | None) -> Session:
         # Not by the pool's own context manager: it commits what is committed, once more and for the price of a look.
         return self._pool.getconn(PATIENCE if remaining is None else max(0.0, min(PATIENCE, remaining)))
+
+    def _give_back(self, connection: Session) -> None:
+        # Noted here, not by the pool's `reset`: for that it has another thread give each connection back, and whoever
+        # comes next meets both threads at work.
+        connection.rested = time.monotonic()
+        self._pool.putconn(connection)
 
     def dedicated(self) -> Session:
         """A connection of its own, autocommitting, that whoever asked for it closes."""
@@ -206,10 +211,6 @@ def _wrote(connection: Connection[TupleRow]) -> bool:
 def _check(session: Session) -> None:
     if time.monotonic() - session.rested > IDLE:
         ConnectionPool.check_connection(session)
-
-
-def _rest(session: Session) -> None:
-    session.rested = time.monotonic()
 
 
 def retried(act: Callable[[], T], times: int = 3) -> T:
