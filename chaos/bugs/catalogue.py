@@ -103,6 +103,11 @@ BUGS: Sequence[Bug] = (
             "where coalesce(tail.version, 0) = new.expected),",
             "where coalesce(tail.version, 0) >= new.expected),",
         ),
+        (
+            "mercato.event_store.postgres",
+            "                raise WrongExpectedVersion(each.stream_id, each.expected)\n",
+            "                return self.append_all([each])\n",
+        ),
         schema="drop index orders.outbox_version_key",
     ),
     _bug(

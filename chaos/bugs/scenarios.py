@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
+from typing import LiteralString
 from uuid import UUID
 
 from confluent_kafka import Producer
@@ -20,9 +21,8 @@ from shop import city
 
 Scenario = Callable[[Stage], None]
 
-RACES = 20
-FAR = 0.08  # seconds to the database
 NO_KAFKA = "Kafka takes no events"
+SOMEBODY_WAITS: LiteralString = "select count(*) > 0 from pg_locks where locktype = 'transactionid' and not granted"
 
 
 def commit_fails(stage: Stage) -> None:
@@ -176,21 +176,18 @@ def hold_runs_out(stage: Stage) -> None:
 
 
 def cancel_races_picking(stage: Stage) -> None:
-    """A customer calls an order off, and somebody begins to pick it a little later: each time a little later.
-
-    The database is so far away that one of the two reads what the other has not committed yet, and writes what comes
-    after it: at one of the distances.
-    """
-    warehouse, sku = stage.staff("warehouse"), stage.sku()
-    shoppers = [stage.shopper() for _ in range(4)]
-    orders = [(shopper, stage.bought(shopper, sku)) for _ in range(RACES // 4) for shopper in shoppers]
-    stage.proxies.spoil("order>postgres", Toxic(delay=FAR), Way.REQUESTS)
-    for number, (shopper, order_id) in enumerate(orders):
-        cancelling = threading.Thread(target=stage.cancel, args=(shopper, order_id))
+    """A customer calls an order off, and before that is committed somebody begins to pick it."""
+    warehouse, shopper, sku = stage.staff("warehouse"), stage.shopper(), stage.sku()
+    order_id = stage.bought(shopper, sku)
+    cancelling = threading.Thread(target=stage.cancel, args=(shopper, order_id))
+    picking = threading.Thread(target=warehouse.ask, args=("startPicking", f"/v1/orders/{order_id}:startPicking"))
+    with stage.armed("order.CancelOrder.before_commit=hang"):
         cancelling.start()
-        cancelling.join(number * FAR / 2)
-        warehouse.ask("startPicking", f"/v1/orders/{order_id}:startPicking")
-        cancelling.join()
+        stage.until(lambda: stage.struck("order", "order.CancelOrder.before_commit"), "the cancel hangs")
+        picking.start()
+        stage.until(lambda: stage.ask_database(SOMEBODY_WAITS), "the picker waits for the same version")
+    cancelling.join()
+    picking.join()
 
 
 def capture_is_refused(stage: Stage) -> None:
