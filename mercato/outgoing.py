@@ -1,8 +1,7 @@
 """The writing side of the outbox: events become rows in the transaction of what they tell."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 from zlib import crc32
 
@@ -24,8 +23,19 @@ INSERT: LiteralString = """
     order by n"""
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Written(NamedTuple):
+    """A public event that is serialized already."""
+
+    type: str
+    payload: bytes
+
+    @classmethod
+    def of(cls, event: Message) -> "Written":
+        """An event, serialized."""
+        return cls(event.DESCRIPTOR.full_name, event.SerializeToString(deterministic=True))
+
+
+class Outgoing(NamedTuple):
     """A record on its way to Kafka. Its headers are those that are not made from its columns, or stand in for them."""
 
     topic: str
@@ -51,13 +61,15 @@ class Outgoing:
         }
 
     @classmethod
-    def of(cls, event: Message, topic: str, service: str, aggregate_id: str, version: int) -> "Outgoing":
+    def of(cls, event: Message | Written, topic: str, service: str, aggregate_id: str, version: int) -> "Outgoing":
         """A public event, and what the work was about that made it."""
-        context = log.context()
-        travelling = {name: context[name] for name in log.TRAVELLING if name in context}
-        headers = {"ce_source": f"/mercato/{service}", **travelling}
-        payload = event.SerializeToString(deterministic=True)
-        return cls(topic, aggregate_id, version, uuid7(), event.DESCRIPTOR.full_name, payload, headers)
+        type_, payload = event if isinstance(event, Written) else Written.of(event)
+        return cls(topic, aggregate_id, version, uuid7(), type_, payload, _headers(service))
+
+
+def _headers(service: str) -> Mapping[str, str]:
+    context = log.context()
+    return {"ce_source": f"/mercato/{service}", **{name: context[name] for name in log.TRAVELLING if name in context}}
 
 
 def bucket(aggregate_id: str) -> int:

@@ -16,7 +16,7 @@ from mercato import log
 from mercato.errors import MercatoError
 from mercato.failpoint import failpoint, watched
 from mercato.idempotency import Idempotency
-from mercato.outgoing import Outgoing, insert
+from mercato.outgoing import Outgoing, Written, insert
 from mercato.rpc.call import current_call
 from mercato.sqlstate import Constraints, LostRace, out_of_time, translated
 from mercato.topic import topic
@@ -257,7 +257,7 @@ class Work:
     def opened(self) -> None:
         """Lay out what works on the connection."""
 
-    def publish(self, event: Message, aggregate_id: str, version: int) -> None:
+    def publish(self, event: Message | Written, aggregate_id: str, version: int) -> None:
         """Have an event leave with this transaction. Versions of one aggregate rise; one of them is used once."""
         self.send(Outgoing.of(event, topic(self._service), self._service, aggregate_id, version))
         current_call().wrote(f"{self._service}/{aggregate_id}", version)

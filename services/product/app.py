@@ -3,7 +3,7 @@
 from mercato.consumer import Consumer
 from mercato.kafka import topic
 from mercato.runtime import Process, Stack, every
-from services.product import messages
+from services.product import encoding
 from services.product.config import ProductConfig
 from services.product.consumers import AVAILABILITY, follow_stock
 from services.product.queries import ProductQueries
@@ -20,7 +20,7 @@ def build(config: ProductConfig, stack: Stack) -> Process:
         return ProductWork(database, service="product")
 
     catalogue = Catalogue(work)
-    queries = ProductQueries(database, config.currency, messages.product_bytes)
+    queries = ProductQueries(database, config.currency, encoding.whole)
     return Process(
         servicers=[ProductServicer(catalogue, Imports(work), queries, stack.page_tokens, config.currency)],
         consumers=[Consumer(stack.kafka(), work, AVAILABILITY, [topic("inventory")], follow_stock(StockHints()))],

@@ -85,6 +85,11 @@ class Variant:
     price: Money | None = None
     availability: Availability = field(default=Availability.OUT_OF_STOCK, compare=False)
 
+    @property
+    def stocked(self) -> bool:
+        """Whether there is any of it."""
+        return self.availability is not Availability.OUT_OF_STOCK
+
 
 @dataclass(frozen=True, slots=True)
 class Product:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from itertools import chain
 from typing import Any
 from uuid import UUID
@@ -14,9 +15,11 @@ from mercato.api.product.v1 import product_pb2 as pb
 from mercato.errors import InvalidArgument
 from mercato.ids import uuid7
 from mercato.money import Money
+from mercato.outgoing import Written
 from mercato.rpc.ready import Ready, varint
 from mercato.rpc.validation import unchangeable
 from mercato.wire import money_from_pb, money_to_pb, time_to_pb
+from services.product import encoding
 from services.product.domain import (
     Archived,
     Availability,
@@ -38,32 +41,11 @@ from services.product.rows import BadRow, Report, Row
 
 CHANGEABLE = ("title", "description", "brand", "category_id", "attributes", "state", "variants")
 MOVABLE = ("name", "parent_id")
+ROW_STATES = frozenset((pb.Product.STATE_UNSPECIFIED, pb.Product.DRAFT, pb.Product.ACTIVE))
 
 
 def product_to_pb(product: Product) -> pb.Product:
-    assert product.create_time
-    assert product.update_time
-    return pb.Product(
-        id=str(product.id),
-        title=product.title,
-        description=product.description,
-        brand=product.brand,
-        category_id=str(product.shelf.id) if product.shelf else "",
-        category_path=product.shelf.path if product.shelf else (),
-        attributes=product.attributes,
-        state=pb.Product.State.Value(product.state),
-        variants=map(_variant_to_pb, product.variants),
-        etag=str(product.version),
-        create_time=time_to_pb(product.create_time),
-        update_time=time_to_pb(product.update_time),
-    )
-
-
-def ready(product: Product) -> bytes:
-    """A product as it is kept for readers: all of it but the path of its category, which lies with the category."""
-    message = product_to_pb(replace(product, shelf=None))
-    message.category_id = str(product.shelf.id) if product.shelf else ""
-    return message.SerializeToString(deterministic=True)
+    return pb.Product.FromString(encoding.whole(product))
 
 
 def with_availability(message: bytes, availabilities: Mapping[str, Availability]) -> bytes:
@@ -75,28 +57,11 @@ def with_availability(message: bytes, availabilities: Mapping[str, Availability]
     return product.SerializeToString(deterministic=True)
 
 
-def product_bytes(product: Product) -> bytes:
-    """The whole product, serialized."""
-    return product_to_pb(product).SerializeToString(deterministic=True)
-
-
 def with_products(rest: Message, products: Iterable[bytes]) -> Ready:
     """A reply with these ready products as its `products`, and with the rest of it."""
     start = bytes([rest.DESCRIPTOR.fields_by_name["products"].number << 3 | 2])
     items = chain.from_iterable((start, varint(len(each)), each) for each in products)
     return Ready(b"".join((*items, rest.SerializeToString())))
-
-
-def _variant_to_pb(variant: Variant) -> pb.Variant:
-    return pb.Variant(
-        id=str(variant.id),
-        sku=variant.sku,
-        title=variant.title,
-        size=variant.size,
-        barcode=variant.barcode,
-        price=_price(variant.price),
-        availability=_availability(variant.availability),
-    )
 
 
 def _price(price: Money | None) -> Any:
@@ -252,9 +217,10 @@ def price_from_pb(given: Any, field: str, currency: str) -> Money:
 
 def row_from_pb(given: pb.ImportRow, currency: str) -> Row | BadRow:
     """A row of an import, if it may be as it is."""
+    line = given.line
     try:
         row = Row(
-            line=given.line,
+            line=line,
             sku=given.sku,
             title=given.title,
             description=given.description,
@@ -265,15 +231,22 @@ def row_from_pb(given: pb.ImportRow, currency: str) -> Row | BadRow:
             price=price_from_pb(given.price, "price", currency) if given.HasField("price") else None,
             attributes=dict(given.attributes),
             state=_row_state(given.state),
+            digest=_digest(given),
         )
         row.check()
     except InvalidArgument as error:
-        return BadRow.of(given.line, given.sku, error)
+        return BadRow.of(line, given.sku, error)
     return row
 
 
+def _digest(given: pb.ImportRow) -> bytes:
+    """What tells a row from any other, wherever it stands."""
+    given.ClearField("line")
+    return blake2b(given.SerializeToString(deterministic=True), digest_size=16).digest()
+
+
 def _row_state(state: int) -> State | None:
-    if state not in (pb.Product.STATE_UNSPECIFIED, pb.Product.DRAFT, pb.Product.ACTIVE):
+    if state not in ROW_STATES:
         raise InvalidArgument.of("state", "must be DRAFT or ACTIVE", "ENUM")
     return state_of(state)
 
@@ -292,14 +265,14 @@ def report_to_pb(report: Report) -> pb.ImportProductsResponse:
     )
 
 
-def event(told: Told) -> Message:
+def event(told: Told) -> Message | Written:
     """The event of something that happened."""
     product = told.product
     match told.happening:
         case Created():
-            return events.ProductCreated(**_facts(product))
+            return Written(events.ProductCreated.DESCRIPTOR.full_name, encoding.created(product))
         case Updated():
-            return events.ProductUpdated(**_facts(product))
+            return Written(events.ProductUpdated.DESCRIPTOR.full_name, encoding.updated(product))
         case Repriced(sku, old, new):
             return events.PriceChanged(
                 product_id=str(product.id), sku=sku, old_price=_price(old), new_price=_price(new)
@@ -321,21 +294,6 @@ def category_event(category: Category) -> Message:
 def availability_event(change: Change) -> events.AvailabilityChanged:
     """The event of a SKU of which the shop says another thing than before."""
     return events.AvailabilityChanged(sku=change.sku, availability=Availability.of(change.after))
-
-
-def _facts(product: Product) -> Mapping[str, Any]:
-    return {
-        "product_id": str(product.id),
-        "title": product.title,
-        "brand": product.brand,
-        "category_id": str(product.shelf.id) if product.shelf else "",
-        "category_path": product.shelf.path if product.shelf else (),
-        "state": product.state,
-        "variants": [
-            events.VariantFact(sku=variant.sku, size=variant.size, price=_price(variant.price))
-            for variant in product.variants
-        ],
-    }
 
 
 def _levels_of_many(event: Any) -> Iterable[inventory.LevelChange]:

@@ -1,8 +1,11 @@
 """Rows of an import, and what becomes of products by them."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import NamedTuple
 
 from mercato.errors import InvalidArgument, MercatoError
 from mercato.ids import uuid7
@@ -16,8 +19,7 @@ _SKU = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _BARCODE = re.compile(r"[0-9]{0,14}")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One product to import."""
 
     line: int
@@ -31,11 +33,17 @@ class Row:
     price: Money | None
     attributes: Mapping[str, str]
     state: State | None
+    digest: bytes
+    """The same for all rows that say the same."""
 
     @property
     def target(self) -> State:
         """The state that it asks for."""
         return self.state or (State.ACTIVE if self.price else State.DRAFT)
+
+    def mark(self, shelf: Shelf | None) -> bytes:
+        """The same for all rows that make the same product."""
+        return self.digest + shelf.id.bytes if shelf else self.digest
 
     def check(self) -> None:
         """InvalidArgument if no product can be as the row says: the contract's rules, which hold row by row here."""
@@ -126,13 +134,22 @@ class Report:
         self.bad += other.bad[: TOLD - len(self.bad)]
 
 
+def news(rows: Sequence[Row], shelves: Mapping[tuple[str, ...], Shelf], imported: Mapping[str, bytes]) -> list[Row]:
+    """The rows that may say something new: not the one of its SKU that made the product what it is."""
+    times = Counter(row.sku for row in rows)
+    return [row for row in rows if times[row.sku] > 1 or imported.get(row.sku) != row.mark(shelves.get(row.path))]
+
+
 class Batch:
     """Rows on top of the products as they are; the same SKU may come twice, and its second row sees the first."""
 
-    def __init__(self, products: Iterable[Product]) -> None:
+    def __init__(self, products: Iterable[Product], now: datetime) -> None:
         """Begin with the products that have one of the rows' SKUs."""
+        self._now = now
         self._products = {variant.sku: product for product in products for variant in product.variants}
         self._changed: dict[object, Product] = {}
+        self.marks: dict[str, bytes] = {}
+        """By SKU, of the rows that made products what they are."""
         self.told: list[Told] = []
         self.report = Report()
 
@@ -150,7 +167,7 @@ class Batch:
 
     def _take(self, row: Row, shelf: Shelf | None) -> None:
         before = self._products.get(row.sku)
-        after, told = tell(before, _created(row, shelf) if before is None else _updated(before, row, shelf))
+        after, told = tell(before, _updated(before, row, shelf) if before else _created(row, shelf, self._now))
         if before is None:
             self.report.created += 1
         elif told:
@@ -160,14 +177,20 @@ class Batch:
             return
         self.told += told
         self._changed[after.id] = after
-        self._products |= {variant.sku: after for variant in after.variants}
+        for variant in after.variants:
+            self._products[variant.sku] = after
+            self.marks.pop(variant.sku, None)
+        self.marks[row.sku] = row.mark(shelf)
 
 
-def _created(row: Row, shelf: Shelf | None) -> Product:
+def _created(row: Row, shelf: Shelf | None, now: datetime) -> Product:
     variant = Variant(uuid7(), row.sku, "", row.size, row.barcode, row.price)
-    return Product(
-        uuid7(), row.title, row.description, row.brand, shelf, row.attributes, row.target, (variant,)
-    ).check()
+    product = Product(
+        *(uuid7(), row.title, row.description, row.brand, shelf, row.attributes, row.target, (variant,)),
+        create_time=now,
+        update_time=now,
+    )
+    return product.check()
 
 
 def _updated(product: Product, row: Row, shelf: Shelf | None) -> Product:

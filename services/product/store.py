@@ -1,6 +1,5 @@
 """The tables of the catalogue: every write, and the reads that writes decide by. All of it takes many at once."""
 
-from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -75,14 +74,18 @@ WRITE: LiteralString = """
     with given as materialized (
         select * from json_to_recordset(%s::json)
             as n (id uuid, title text, description text, brand text, category_id uuid, category text, attributes jsonb,
-                  state text, lowest bigint, highest bigint, details text, version bigint, events bigint, message text)
+                  state text, lowest bigint, highest bigint, details text, version bigint, events bigint, message bytea)
+    ),
+    heads as materialized (
+        select title, brand, category, headline(title, brand, category) as head
+        from (select distinct title, brand, category from given) different
     ),
     written as (
         insert into product as p (id, title, description, brand, category_id, attributes, state, lowest, highest,
                                   document, version, events)
         select n.id, n.title, n.description, n.brand, n.category_id, n.attributes, n.state, n.lowest, n.highest,
-               document(n.title, n.brand, n.category, n.details, n.description), n.version, n.events
-        from given n
+               h.head || small_print(n.details, n.description), n.version, n.events
+        from given n join heads h using (title, brand, category)
         on conflict (id) do update
         set title = excluded.title, description = excluded.description, brand = excluded.brand,
             category_id = excluded.category_id, attributes = excluded.attributes, state = excluded.state,
@@ -90,7 +93,7 @@ WRITE: LiteralString = """
             version = excluded.version, events = excluded.events, update_time = now()
     )
     insert into ready (product_id, message, version, layout)
-    select n.id, decode(n.message, 'base64'), n.version, %s from given n
+    select n.id, n.message, n.version, %s from given n
     on conflict (product_id) do update
     set message = excluded.message, version = excluded.version, layout = excluded.layout
 """
@@ -129,13 +132,20 @@ DROP_VARIANTS: LiteralString = """
 """
 
 WRITE_VARIANTS: LiteralString = """
-    insert into variant (id, product_id, position, sku, title, size, barcode, price, currency)
+    insert into variant (id, product_id, position, sku, title, size, barcode, price, currency, imported,
+                         imported_version)
     select * from json_to_recordset(%s::json)
         as n (id uuid, product_id uuid, position int, sku text, title text, size text, barcode text, price bigint,
-              currency text)
+              currency text, imported bytea, imported_version bigint)
     on conflict (id) do update
     set position = excluded.position, title = excluded.title, size = excluded.size, barcode = excluded.barcode,
-        price = excluded.price, currency = excluded.currency
+        price = excluded.price, currency = excluded.currency, imported = excluded.imported,
+        imported_version = excluded.imported_version
+"""
+
+IMPORTED: LiteralString = """
+    select v.sku, v.imported from variant v join product p on p.id = v.product_id and p.version = v.imported_version
+    where v.sku = any(%b::text[])
 """
 
 # In the order of the words: two transactions that learn the same ones wait for each other instead of deadlocking.
@@ -255,6 +265,11 @@ class Products:
             return product
         raise NotFound
 
+    def imported(self, skus: Iterable[str]) -> Mapping[str, bytes]:
+        """The marks of the rows that made products what they are, of those SKUs that nobody changed since."""
+        with self._connection.cursor(binary=True) as cursor:
+            return dict(cursor.execute(IMPORTED, [list(skus)]).fetchall())
+
     def lock_of(self, skus: Sequence[str]) -> list[Product]:
         """The products that have one of the SKUs, locked; nobody else imports until this transaction ends."""
         self._connection.execute(TAKE_TURNS)
@@ -268,31 +283,24 @@ class Products:
         now = self._begin()
         skus = [variant.sku for product in products for variant in product.variants]
         units = dict(self._connection.execute(UNITS, [skus]).fetchall()) if skus else {}
-        return [
-            replace(
-                product,
-                variants=tuple(
-                    replace(variant, availability=Availability.of(units.get(variant.sku)))
-                    for variant in product.variants
-                ),
-                create_time=product.create_time or now,
-                update_time=now,
-            )
-            for product in products
-        ]
+        return [_as_read(product, now, units) for product in products]
 
-    def write(self, products: Sequence[Product], ready: Serialize) -> None:
-        """Write products as they shall be, new or not, and ready to be read. SkuTaken."""
+    def write(self, products: Sequence[Product], ready: Serialize, marks: Mapping[str, bytes] | None = None) -> None:
+        """Write products as they shall be, new or not, and ready to be read; `marks` are of rows, by SKU. SkuTaken."""
         if not products:
             return
-        variants = [_variant_row(product, place) for product in products for place in range(len(product.variants))]
-        rows = [_product_row(product) | {"message": b64encode(ready(product)).decode()} for product in products]
+        variants = [row for product in products for row in _variant_rows(product, marks or {})]
+        rows = [_product_row(product, ready(product)) for product in products]
         self._connection.execute(WRITE, [_json(rows), LAYOUT])
         if old := [product.id for product in products if product.version > 1]:
             kept = [variant.id for product in products for variant in product.variants]
             self._connection.execute(DROP_VARIANTS, [old, kept])
         self._connection.execute(WRITE_VARIANTS, [_json(variants)])
-        _learn(self._connection, (text for product in products for text in _spelled(product)))
+
+    def learn(self, texts: Collection[str]) -> None:
+        """Let who mistypes a word of these texts be led to it."""
+        if texts:
+            _learn(self._connection, texts)
 
     def redo(self, most: int, ready: Serialize) -> int:
         """Make ready what is not, of as many products; how many there were."""
@@ -313,6 +321,11 @@ class Products:
             self._connection.execute(
                 RENEW, [[id_ for id_, _ in found], [change(message, availabilities) for _, message in found]]
             )
+
+    @property
+    def now(self) -> datetime:
+        """The time of this transaction."""
+        return self._begin()
 
     def _begin(self) -> datetime:
         """The time of this transaction; levels stay as they are until it ends."""
@@ -465,7 +478,27 @@ def category_of(ancestry: list[UUID], path: list[str], **columns: Any) -> Catego
     return Category(ancestry=tuple(ancestry), path=tuple(path), **columns)
 
 
-def _product_row(product: Product) -> dict[str, Any]:
+def _as_read(product: Product, now: datetime, units: Mapping[str, int]) -> Product:
+    stocked = any(variant.sku in units or variant.stocked for variant in product.variants)
+    if product.update_time is now and not stocked:
+        return product
+    variants = (replace(each, availability=Availability.of(units.get(each.sku))) for each in product.variants)
+    return replace(
+        product,
+        variants=tuple(variants) if stocked else product.variants,
+        create_time=product.create_time or now,
+        update_time=now,
+    )
+
+
+def spelled(products: Iterable[Product]) -> set[str]:
+    """The texts whose words a search may be for."""
+    shelves = {product.shelf for product in products if product.shelf}
+    texts = {text for product in products for text in (product.title, product.brand)}
+    return texts.union(*(shelf.path for shelf in shelves))
+
+
+def _product_row(product: Product, message: bytes) -> dict[str, Any]:
     shelf, prices = product.shelf, product.prices
     return {
         "id": product.id,
@@ -481,11 +514,20 @@ def _product_row(product: Product) -> dict[str, Any]:
         "details": " ".join(f"{variant.sku} {variant.barcode} {variant.title}" for variant in product.variants),
         "version": product.version,
         "events": product.events,
+        "message": f"\\x{message.hex()}",
     }
 
 
-def _variant_row(product: Product, position: int) -> dict[str, Any]:
-    variant = product.variants[position]
+def _variant_rows(product: Product, marks: Mapping[str, bytes]) -> Iterable[dict[str, Any]]:
+    for position, variant in enumerate(product.variants):
+        mark = marks.get(variant.sku)
+        yield _variant_row(product, position, variant) | {
+            "imported": mark and f"\\x{mark.hex()}",
+            "imported_version": mark and product.version,
+        }
+
+
+def _variant_row(product: Product, position: int, variant: Variant) -> dict[str, Any]:
     return {
         "id": variant.id,
         "product_id": product.id,
@@ -510,13 +552,6 @@ def _level_columns(levels: Sequence[Level]) -> list[list[Any]]:
 
 def _json(rows: Sequence[Mapping[str, Any]]) -> str:
     return orjson.dumps(rows).decode()
-
-
-def _spelled(product: Product) -> Iterable[str]:
-    yield product.title
-    yield product.brand
-    if product.shelf:
-        yield from product.shelf.path
 
 
 def _learn(connection: Connection[Any], texts: Iterable[str]) -> None:

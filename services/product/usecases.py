@@ -1,6 +1,8 @@
 """What can be done with the catalogue. Every method is one transaction and the events that leave with it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -8,10 +10,10 @@ from mercato.errors import Conflict, NotFound
 from mercato.etag import check_etag, require_etag
 from mercato.ids import uuid7
 from mercato.rpc import Key
-from services.product import messages
+from services.product import encoding, messages
 from services.product.domain import Availability, Category, Level, Product, Shelf, SkuTaken, Told, keep_ids, tell
-from services.product.rows import BadRow, Batch, Report, Row
-from services.product.store import ProductWork
+from services.product.rows import BadRow, Batch, Report, Row, news
+from services.product.store import ProductWork, spelled
 
 REFRESHED_AT_ONCE = 20
 READY_AT_ONCE = 200
@@ -90,7 +92,7 @@ class Catalogue:
     def ready_products(self) -> bool:
         """Make ready for readers what is not: products of older code. True if there may be more to do."""
         with self._work() as work:
-            done: int = work.products.redo(READY_AT_ONCE, messages.ready)
+            done: int = work.products.redo(READY_AT_ONCE, encoding.ready)
         return done == READY_AT_ONCE
 
 
@@ -103,18 +105,16 @@ class Imports:
 
     def import_products(self, messages: Iterable[Sequence[Row | BadRow]]) -> Report:
         """Make products as rows say: one transaction for each message, so that what came has landed."""
-        report = Report()
-        known: Mapping[tuple[str, ...], Shelf] = {}
+        report, known = Report(), Known()
         for message in messages:
             report.refuse(row for row in message if isinstance(row, BadRow))
             if rows := [row for row in message if isinstance(row, Row)]:
-                landed, known = self._land(rows, known)
-                report.add(landed)
+                landed = self._land(rows, known)
+                report.add(landed.report)
+                known.note(landed)
         return report
 
-    def _land(
-        self, rows: Sequence[Row], known: Mapping[tuple[str, ...], Shelf]
-    ) -> tuple[Report, Mapping[tuple[str, ...], Shelf]]:
+    def _land(self, rows: Sequence[Row], known: "Known") -> "Landed":
         for _ in range(LOOKS - 1):
             try:
                 return self._landed(rows, known)
@@ -122,21 +122,53 @@ class Imports:
                 continue  # somebody created one of the products or renamed a category in between: look again
         return self._landed(rows, known)
 
-    def _landed(
-        self, rows: Sequence[Row], known: Mapping[tuple[str, ...], Shelf]
-    ) -> tuple[Report, Mapping[tuple[str, ...], Shelf]]:
+    def _landed(self, rows: Sequence[Row], known: "Known") -> "Landed":
         with self._work() as work:
-            shelves = work.categories.shelve({row.path for row in rows if row.path}, known)
+            shelves = work.categories.shelve({row.path for row in rows if row.path}, known.shelves)
             _publish_categories(work, work.categories.made)
-            batch = Batch(work.products.lock_of([row.sku for row in rows]))
-            for row in rows:
-                batch.take(row, shelves.get(row.path))
+            rest = news(rows, shelves, work.products.imported(row.sku for row in rows))
+            report = Report(unchanged=len(rows) - len(rest))
+            if not rest:
+                return Landed(report, shelves)
+            batch = _batch(work, rest, shelves)
+            report.add(batch.report)
             changed = work.products.as_read(batch.changed)
+            texts = spelled(changed)
             # The database works on what was sent while we make what comes next: a quarter of the time.
             with work.connection.pipeline():
-                work.products.write(changed, messages.ready)
+                work.products.write(changed, encoding.ready, batch.marks)
+                work.products.learn(texts - known.texts)
                 _publish(work, batch.told)
-        return batch.report, shelves
+        return Landed(report, shelves, texts)
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What became of a message's rows, and what need not be looked for again now that it is committed."""
+
+    report: Report
+    shelves: Mapping[tuple[str, ...], Shelf]
+    texts: AbstractSet[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Known:
+    """What an import has found or made already."""
+
+    shelves: Mapping[tuple[str, ...], Shelf] = field(default_factory=dict)
+    texts: set[str] = field(default_factory=set)
+
+    def note(self, landed: Landed) -> None:
+        """Remember what is committed."""
+        self.shelves = landed.shelves
+        self.texts |= landed.texts
+
+
+def _batch(work: ProductWork, rows: Sequence[Row], shelves: Mapping[tuple[str, ...], Shelf]) -> Batch:
+    batch = Batch(work.products.lock_of([row.sku for row in rows]), work.products.now)
+    for row in rows:
+        batch.take(row, shelves.get(row.path))
+    return batch
 
 
 class StockHints:
@@ -162,7 +194,8 @@ def _shelved(work: ProductWork, values: Mapping[str, Any]) -> dict[str, Any]:
 def _save(work: ProductWork, before: Product | None, after: Product) -> None:
     counted, told = tell(before, after)
     if told:
-        work.products.write(work.products.as_read([counted]), messages.ready)
+        work.products.write(work.products.as_read([counted]), encoding.ready)
+        work.products.learn(spelled([counted]))
         _publish(work, told)
 
 

@@ -14,7 +14,7 @@ PACKAGES = ("auditor", "chaos", "gateway", "mercato", "services", "shop", "simul
 SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py") if "_pb2" not in path.stem)
 SERVICES = [path for path in SOURCES if path.is_relative_to(ROOT / "services")]
 SPEAK_PROTOBUF = {
-    *("app", "consumers", "evolution", "messages", "projections"),
+    *("app", "consumers", "encoding", "evolution", "messages", "projections"),
     *("public_events", "servicer", "stored", "stubs"),
 }
 SPEAK_SQL = {"holds", "queries", "store"}  # `holds` is the part of delivery's store that is about holds

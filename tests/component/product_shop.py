@@ -19,7 +19,7 @@ from mercato.rpc import Principal
 from mercato.testing import Served, a_customer, a_guest, serve, staff
 from mercato.wire import money_to_pb
 from services.product.domain import Level
-from services.product.messages import product_bytes
+from services.product.encoding import whole
 from services.product.queries import ProductQueries
 from services.product.servicer import ProductServicer
 from services.product.store import LAYOUT, ProductWork
@@ -142,7 +142,7 @@ def opened(database: Database) -> Iterator[Shop]:
     def work() -> ProductWork:
         return ProductWork(database, service="product")
 
-    catalogue, queries = Catalogue(work), ProductQueries(database, "USD", product_bytes)
+    catalogue, queries = Catalogue(work), ProductQueries(database, "USD", whole)
     with serve(ProductServicer(catalogue, Imports(work), queries, PageTokens("secret"), "USD")) as served:
         yield Shop(served, database, catalogue)
     assert unready(database) == []
@@ -157,8 +157,8 @@ def unready(database: Database) -> list[str]:
     """
     with database.reading() as connection:
         messages = dict(connection.execute(statement, [LAYOUT]).fetchall())
-    products = ProductQueries(database, "USD", product_bytes).products(list(messages), drafts=True)
-    return [str(id_) for id_, each in products.items() if _read(messages[id_]) != _read(product_bytes(each))]
+    products = ProductQueries(database, "USD", whole).products(list(messages), drafts=True)
+    return [str(id_) for id_, each in products.items() if _read(messages[id_]) != _read(whole(each))]
 
 
 def _read(message: bytes | None) -> pb.Product | None:

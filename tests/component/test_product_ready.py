@@ -18,7 +18,7 @@ from mercato.rpc import Principal
 from mercato.rpc.travel import BATCH
 from mercato.testing import a_customer, staff
 from services.product.domain import Level, Product, Shelf, State, Variant
-from services.product.messages import ready
+from services.product.encoding import ready
 from services.product.store import LAYOUT, ProductWork
 from services.product.usecases import READY_AT_ONCE
 from tests.component.product_shop import Shop, a_name, a_product, a_row, a_sku, a_variant, an_id, opened, unready, usd
