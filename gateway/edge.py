@@ -52,6 +52,9 @@ class Edge:
                 problem_of(error)
             finally:
                 _note(scope, visit, answer)
+                # Socket and scope know each other. The server below does nothing more with a connection whose upgrade
+                # was refused, and does not hear of its end, until both are forgotten: the collector comes too late.
+                scope.pop(SOCKET, None)
 
     def _check(self, scope: Scope) -> None:
         scope.setdefault("raw_path", scope["path"].encode())

@@ -14,7 +14,8 @@ from rich.console import Console
 from chaos.fuzz.run import Fuzz, Plan
 from mercato.cli.up import wide
 
-_ABOUT = """Send a mesh of its own what nobody should send, over REST and gRPC, made from the documents it gives out.
+_ABOUT = """Send a mesh of its own what nobody should send, over REST and gRPC, made from the documents it gives out,
+and frames of WebSocket and HTTP/2 that are none.
 
 What must hold: no 5xx (but for limits that say when to come again), no answer that does not come, answers as the
 document has them, no INTERNAL and no UNKNOWN over gRPC, no row changed by what was refused, no process that dies, and

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from auditor.mesh import audit
 from chaos.fuzz.findings import Findings, show, show_findings
+from chaos.fuzz.framing import FrameFuzz
 from chaos.fuzz.grpc import FOR_USERS, INSIDERS, GrpcFuzz
 from chaos.fuzz.hoard import Hoard
-from chaos.fuzz.people import crowd
+from chaos.fuzz.people import Person, crowd
 from chaos.fuzz.rest import RestFuzz
 from chaos.fuzz.tempo import Tempo
 from chaos.nemesis.goods import SKUS
@@ -65,6 +68,9 @@ class Fuzz:
             if self._plan.effects:
                 self._say(f"{rest.look_for_effects()} refused requests were sent once more")
             self._look_around(town, "REST")
+            frames = FrameFuzz(_place(town), partial(_watched, people, self._hoard), self._findings)
+            frames.run(self._tempo("frames", 0.25), self._plan.seed)
+            self._look_at_processes(town, "frames")
             calls = GrpcFuzz(town.mesh, people, self._hoard, self._findings, self._plan.seed)
             rooms.callback(calls.close)
             calls.run(self._tempo("gRPC for users", 0.5), FOR_USERS)
@@ -98,6 +104,17 @@ class Fuzz:
 
     def _say(self, what: str) -> None:
         self._console.print(what, highlight=False, markup=False, soft_wrap=True)
+
+
+def _place(town: Town) -> tuple[str, int]:
+    """Where the gateway is."""
+    return "127.0.0.1", int(town.mesh.url.rpartition(":")[2])
+
+
+def _watched(people: Sequence[Person], hoard: Hoard) -> tuple[str, str]:
+    """The live events of some order, and a token of who may see all."""
+    support = next(each for each in people if each.role == "support")
+    return f"/v1/orders/{hoard.pick('order', random.Random(0))}/events", support.token  # noqa: S311  any of them
 
 
 def _audited(town: Town) -> Iterator[str]:
