@@ -81,7 +81,10 @@ class Money:
         return self.amount >= self._same(other).amount
 
     def __str__(self) -> str:
-        return f"{Decimal(self.amount).scaleb(-digits(self.currency)):f} {self.currency}"
+        places = digits(self.currency)
+        units, minor = divmod(abs(self.amount), 10**places)
+        sign = "-" if self.amount < 0 else ""
+        return f"{sign}{units}.{minor:0{places}} {self.currency}" if places else f"{sign}{units} {self.currency}"
 
     def _same(self, other: Self) -> Self:
         if self.currency != other.currency:

@@ -18,14 +18,15 @@ class Upcasters:
         for type_, schema in self._steps:
             if schema > 1 and (type_, schema - 1) not in self._steps:
                 raise ValueError(f"nothing brings {type_} from schema {schema - 1} to {schema}")
+        self._present = {type_: 1 + sum(1 for name, _ in self._steps if name == type_) for type_, _ in self._steps}
 
     def schema(self, type_: str) -> int:
         """The present schema of a type: that behind its last step."""
-        return 1 + sum(1 for name, _ in self._steps if name == type_)
+        return self._present.get(type_, 1)
 
     def upcast(self, type_: str, schema: int, payload: bytes) -> bytes:
         """The bytes in the present schema. NoSuchSchema if they are of a later one."""
-        present = self.schema(type_) if self._steps else 1
+        present = self.schema(type_)
         if not 1 <= schema <= present:
             raise NoSuchSchema(f"{type_} of schema {schema}: {present} is the last that is known here")
         for each in range(schema, present):

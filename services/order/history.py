@@ -69,8 +69,9 @@ def _told(order: Order, event: Event) -> tuple[str, dict[str, str]] | None:
     match event:
         case OrderPlaced():
             units = sum(line.quantity for line in order.lines)
-            data = {"total": str(order.total), "lines": str(len(order.lines)), "zoneId": order.slot.zone_id}
-            return f"Placed: {_items(units)} for {order.total}.", {**data, "slotId": order.slot.id}
+            total = str(order.total)
+            data = {"total": total, "lines": str(len(order.lines)), "zoneId": order.slot.zone_id}
+            return f"Placed: {_items(units)} for {total}.", {**data, "slotId": order.slot.id}
         case OrderConfirmed():
             data = {"warehouseId": order.warehouse_id, "paymentId": str(order.payment_id)}
             return "Confirmed: the goods, the delivery slot and the payment are secured.", data

@@ -16,6 +16,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from google.protobuf.message import Message
+from google.type import money_pb2
 
 from mercato.money import Money
 from mercato.wire import money_from_pb, money_to_pb, time_from_pb, time_to_pb
@@ -54,12 +55,22 @@ def _as_is(value: Any) -> Any:
     return value
 
 
+# A shop has few prices, and many who paid them.
+@lru_cache(REMEMBERED)
+def _money(currency: str, units: int, nanos: int) -> Money:
+    return money_from_pb(money_pb2.Money(currency_code=currency, units=units, nanos=nanos))
+
+
+def _money_from_pb(raw: money_pb2.Money) -> Money:
+    return _money(raw.currency_code, raw.units, raw.nanos)
+
+
 _PLAIN: Mapping[Any, _Translation] = {
     str: _Translation(_as_is, _as_is),
     int: _Translation(_as_is, _as_is),
     State: _Translation(str, State),
     UUID: _Translation(str, UUID),
-    Money: _Translation(money_to_pb, money_from_pb),
+    Money: _Translation(money_to_pb, _money_from_pb),
     datetime: _Translation(time_to_pb, time_from_pb),
 }
 
@@ -84,12 +95,15 @@ def _record(cls: Any) -> _Translation:
         made: Message = message(**{name: parts[name].write(part) for name, part in known.items() if part is not None})
         return made
 
+    # In the order of the constructor: a name for each argument would cost as much as most of them.
+    reads = [(name, part.read, name in optional) for name, part in parts.items()]
+
     def read(raw: Message) -> Any:
         return cls(
-            **{
-                name: None if name in optional and not raw.HasField(name) else part.read(getattr(raw, name))
-                for name, part in parts.items()
-            }
+            *[
+                None if may_lack and not raw.HasField(name) else read_part(getattr(raw, name))
+                for name, read_part, may_lack in reads
+            ]
         )
 
     return _Translation(write, read)
@@ -139,7 +153,7 @@ def _cancelled() -> _Translation:
         return pb.OrderCancelled(cancelled_from=pb.OrderCancelled.State.Value(event.from_state), refund=refund)
 
     def read(raw: pb.OrderCancelled) -> OrderCancelled:
-        refund = money_from_pb(raw.refund) if raw.HasField("refund") else None
+        refund = _money_from_pb(raw.refund) if raw.HasField("refund") else None
         return OrderCancelled(State(pb.OrderCancelled.State.Name(raw.cancelled_from)), refund)
 
     return _Translation(write, read)
