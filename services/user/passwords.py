@@ -3,11 +3,12 @@
 Parameters by the OWASP password storage sheet: t=2, m=19 MiB, p=1.
 """
 
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
 from threading import BoundedSemaphore, Semaphore
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
-from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from mercato.errors import Overloaded
 from mercato.rpc import current_call
@@ -15,7 +16,26 @@ from services.user.domain import PasswordTooCommon
 
 _LEAST = 8  # shorter ones are refused for their length
 _WORTH = 0.2  # seconds that a caller must still have: for one who is gone before the end, nobody need begin
-_COMMON = frozenset(word for word in FREQUENCY_LISTS["passwords"] if len(word) >= _LEAST)
+
+
+def _common() -> frozenset[str]:
+    """The passwords that many have, of zxcvbn's list.
+
+    Its file is read alone, and forgotten: the package ranks all the words of all its lists, which are 8 MB for as long
+    as the process lives.
+    """
+    package = find_spec("zxcvbn")
+    assert package
+    assert package.origin
+    spec = spec_from_file_location("frequency_lists", Path(package.origin).with_name("frequency_lists.py"))
+    assert spec
+    assert spec.loader
+    lists = module_from_spec(spec)
+    spec.loader.exec_module(lists)
+    return frozenset(word for word in lists.FREQUENCY_LISTS["passwords"] if len(word) >= _LEAST)
+
+
+_COMMON = _common()
 
 
 class Passwords:
