@@ -1,6 +1,6 @@
 """Orders a second, and what one costs: PlaceOrder over gRPC to a whole mesh, durable, beside itself without company.
 
-    python -m benchmarks.checkout --seconds 8 --buyers 24
+    python -m benchmarks.checkout --seconds 4 --buyers 24
 
 A mesh of its own is started (PostgreSQL, Valkey, Kafka, the provider's simulator and all services; the gateway and the
 auditor are stopped again) and filled. Buyers are threads of this process that place orders of 1 to 4 lines as the
@@ -348,7 +348,7 @@ def main() -> None:
     """Measure every case and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--buyers", type=int, default=24, help="threads that order (24)")
-    parser.add_argument("--seconds", type=float, default=6.0, help="how long each measurement lasts (6)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="how long each measurement lasts (4)")
     parser.add_argument("--ways", nargs="+", choices=["together", "alone"], default=["together", "alone"])
     parser.add_argument("--pays", nargs="+", choices=list(PAYS), default=list(PAYS))
     parser.add_argument("--skus", nargs="+", choices=["spread", "hot"], default=["spread", "hot"])

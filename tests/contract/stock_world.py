@@ -22,7 +22,7 @@ from services.inventory.store import InventoryWork
 from services.inventory.usecases import Inventory
 
 HOLD = timedelta(minutes=15)
-OVER = timedelta(seconds=-1)  # a hold that has run out when it begins
+OVER = timedelta(days=-1)  # a hold that has run out when it begins, however a clock is set right meanwhile
 
 Told = tuple[str, int, Message]
 
