@@ -64,6 +64,17 @@ def test_an_order_may_be_made_or_accepted(document: dict[str, Any]) -> None:
     assert {"201", "202", "402", "409", "422"} <= document["paths"]["/v1/orders"]["post"]["responses"].keys()
 
 
+@pytest.mark.parametrize("name", ["swagger-ui-bundle.js", "swagger-ui.css"])
+def test_large_files_come_packed_to_whoever_takes_that(client: httpx.Client, name: str) -> None:
+    plain = client.get(f"/docs/{name}", headers={"Accept-Encoding": "identity"})
+    packed = client.get(f"/docs/{name}", headers={"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) < len(plain.content) / 3
+    assert packed.content == plain.content
+    assert packed.headers["content-type"] == plain.headers["content-type"]
+
+
 @pytest.mark.parametrize("path", ["/docs", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/docs/docs.js"])
 def test_the_api_docs_are_served_from_here(client: httpx.Client, path: str) -> None:
     page = client.get(path)
