@@ -1,6 +1,7 @@
 """Pages for people: the front page, the documents, and one page for each reason of a problem."""
 
 import gzip
+import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -38,6 +39,7 @@ _SWAGGERS = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+_NAME = re.compile("`([^`]+)`")
 _AN_HOUR = "public, max-age=3600"
 
 
@@ -138,7 +140,8 @@ def _packed(name: str) -> bytes:
 
 
 def _advice(reason: str) -> str:
-    return escape(KNOWN[reason][1] if reason in KNOWN else ADVICE.get(reason, "The problem's detail tells why."))
+    advice = escape(KNOWN[reason][1] if reason in KNOWN else ADVICE.get(reason, "The problem's detail tells why."))
+    return _NAME.sub(r"<code>\1</code>", advice)
 
 
 def _listed(operations: Iterable[str]) -> str:

@@ -72,6 +72,41 @@ def test_it_answers_logs_each_request_on_one_line_and_ends_when_told(environment
         assert child.wait(10) == 0
 
 
+UPGRADE = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
+# However a request ends, and whichever way it goes: method, path, what it says beside that, and its answer.
+ONE_LINE_EACH: tuple[tuple[str, str, dict[str, str], int], ...] = (
+    ("GET", "/v1/products", {}, 503),  # nobody is there who could answer: the short way
+    ("GET", "/v1/products", {"Authorization": "Basic x"}, 401),
+    ("GET", "/nowhere", {}, 404),
+    ("DELETE", "/v1/products", {}, 405),
+    ("HEAD", "/openapi.json", {}, 200),
+    ("OPTIONS", "/v1/products", {}, 204),
+    ("GET", "/v1/products/" + "x" * 9000, {}, 414),
+    ("GET", "/v1/products", {"X-Much": "x" * 17_000}, 431),
+    ("GET", "/v1/orders/1/events", UPGRADE, 401),
+)
+
+
+def test_every_request_has_one_line_in_the_log(environment: dict[str, str]) -> None:
+    with process(environment) as child, httpx.Client(transport=httpx.HTTPTransport(retries=3)) as client:
+        address = line(child.stdout, "gateway.ready")["address"]
+        for number, (method, path, headers, status) in enumerate(ONE_LINE_EACH):
+            answer = client.request(
+                method, f"http://{address}{path}", headers={"X-Request-Id": f"r-{number}", **headers}
+            )
+            assert answer.status_code == status, (method, path[:40])
+        child.send_signal(signal.SIGTERM)
+        assert child.stdout
+        logged = [json.loads(each) for each in child.stdout if '"http.request"' in each]
+    found = Counter((each["request_id"], each["method"], each["status"]) for each in logged)
+    assert found == Counter((f"r-{number}", each[0], each[3]) for number, each in enumerate(ONE_LINE_EACH))
+
+
 class Visitor(Thread):
     """Somebody who asks again and again on a connection that is kept, until it is closed by an answer."""
 
