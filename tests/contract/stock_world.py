@@ -327,7 +327,7 @@ def in_postgres(database: Database) -> World:
             super().opened()
             self.new: list[Told] = []
 
-        def publish(self, event: Message, aggregate_id: str, version: int) -> None:
+        def publish(self, event: Any, aggregate_id: str, version: int) -> None:
             super().publish(event, aggregate_id, version)
             self.new.append((aggregate_id, version, event))
 
