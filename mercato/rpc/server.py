@@ -182,7 +182,14 @@ def _refuse(_request: bytes, context: Any) -> None:
 
 def _watched(server: grpc.Server, pool: ThreadPoolExecutor) -> Any:
     """Health on the main port, for channels: they watch it, and a watch takes a thread only to begin."""
-    servicer = health.HealthServicer(experimental_non_blocking=True, experimental_thread_pool=pool)
+
+    class Watched(health.HealthServicer):
+        """Of this server alone: the library hangs the pool on the function, which all its servicers share."""
+
+        def Watch(self, request: Any, context: Any, send_response_callback: Any = None) -> Any:  # noqa: N802
+            return super().Watch(request, context, send_response_callback)
+
+    servicer = Watched(experimental_non_blocking=True, experimental_thread_pool=pool)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     servicer.set("", _NOT_SERVING)
     return servicer

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf.message import Message
 from psycopg.errors import CheckViolation, InsufficientPrivilege
 
 from mercato import log
@@ -483,7 +482,7 @@ def test_a_reservation_whose_events_cannot_be_written_never_was(shop: Shop) -> N
     shop.receive(sku, 5)
 
     class DyingWork(InventoryWork):
-        def publish(self, event: Message, aggregate_id: str, version: int) -> None:
+        def publish(self, event: object, aggregate_id: str, version: int) -> None:
             raise KeyboardInterrupt(event, aggregate_id, version)
 
     request = reserve_request((sku, 2))

@@ -163,7 +163,8 @@ def test_a_process_that_does_not_listen_to_sigterm_is_killed(tmp_path: Path) -> 
 
 def test_nothing_is_left_of_a_start_that_was_interrupted(tmp_path: Path) -> None:
     start = (
-        "import sys; from pathlib import Path; from mercato.local.mesh import Mesh\n"
+        "import signal, sys; from pathlib import Path; from mercato.local.mesh import Mesh\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # whoever started us may have ruled it out
         "given = {'MERCATO_PORT': '0', 'MERCATO_KAFKA_BOOTSTRAP': 'x:1', 'STANDIN_MUTE': 'last'}\n"
         "Mesh(Path(sys.argv[1]), environment=given, supervisor=[sys.argv[2]]).up()\n"
     )
@@ -235,7 +236,8 @@ def test_a_deep_state_folder_has_a_short_socket(tmp_path: Path) -> None:
 
 def test_a_mesh_that_follows_ends_with_its_test(tmp_path: Path) -> None:
     test = (
-        "import sys; from pathlib import Path; from mercato.local.mesh import Mesh\n"
+        "import signal, sys; from pathlib import Path; from mercato.local.mesh import Mesh\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # whoever started us may have ruled it out
         "given = {'MERCATO_PORT': '0', 'MERCATO_KAFKA_BOOTSTRAP': 'x:1'}\n"
         "mesh = Mesh(Path(sys.argv[1]), environment=given, follow=True, supervisor=[sys.argv[2]])\n"
         "mesh.up(); print(*(report.pid for report in mesh.reports()))\n"

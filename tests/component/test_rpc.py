@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mercato import errors, log
 from mercato.errors import (
@@ -30,6 +31,7 @@ from mercato.errors import (
 from mercato.rpc import Principal, current_call, on_behalf_of
 from mercato.rpc.call import NOBODY
 from mercato.rpc.channel import Channels, UnknownNeighbour, service_config
+from mercato.rpc.server import Server
 from mercato.rpc.status import error_of_call
 from mercato.testing import Served, a_customer, a_guest, at_once, serve, staff
 from tests.probe import SERVICE, Line, Probe, ProbeServiceStub, Reply, Request
@@ -653,3 +655,16 @@ def test_a_reply_of_another_kind_is_a_defect(bench: Bench) -> None:
     assert Reply(text="x").text == "x"
     with pytest.raises(Internal):
         bench.stub(raising(AssertionError("never"))).Read(Request())
+
+
+def test_a_server_that_ends_leaves_the_health_of_another_alone() -> None:
+    watched, other = (Server([], address="127.0.0.1:0") for _ in range(2))
+    watched.start()
+    other.start()
+    other.stop(0)
+    with grpc.insecure_channel(f"127.0.0.1:{watched.port}") as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=LONG)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        watch.cancel()
+    watched.stop(0)
