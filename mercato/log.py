@@ -9,7 +9,7 @@ import logging
 import random
 import re
 import sys
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -84,6 +84,20 @@ def configure(service: str, level: str = "info", stream: TextIO | None = None) -
     _bulk.clear()
     if _LEVELS.get(level, logging.INFO) <= logging.INFO:
         _bulk.append(_Bulk(service, stream))
+    _send(service, _LEVELS.get(level, logging.INFO), structlog.WriteLoggerFactory(stream))
+    logging.basicConfig(level=max(_LEVELS.get(level, logging.INFO), logging.INFO), handlers=[_Bridge()], force=True)
+
+
+def forget() -> None:
+    """Be as before anybody configured: lines to whatever standard output is just now.
+
+    structlog's own default paints a traceback for a second.
+    """
+    _bulk.clear()
+    _send("mercato", logging.DEBUG, structlog.PrintLoggerFactory())
+
+
+def _send(service: str, level: int, factory: Callable[..., Any]) -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -92,11 +106,10 @@ def configure(service: str, level: str = "info", stream: TextIO | None = None) -
             _with_exception,
             _Line(service),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS.get(level, logging.INFO)),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=factory,
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(level=max(_LEVELS.get(level, logging.INFO), logging.INFO), handlers=[_Bridge()], force=True)
 
 
 def write_lines(event: str, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -154,3 +167,6 @@ class _Bridge(logging.Handler):
         write = getattr(get(record.name), record.levelname.lower(), get(record.name).warning)
         trouble = {"exc_info": record.exc_info} if record.exc_info else {}
         write(record.getMessage(), **trouble)
+
+
+forget()

@@ -14,13 +14,13 @@ ENVIRONMENT = {"MERCATO_PORT": "0", "MERCATO_COPIES": "order=2"}
 """Two order services: what one of them leaves undone when it dies, the other one does."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def controls(tmp_path_factory: pytest.TempPathFactory) -> Controls:
     """The failpoints of all processes."""
     return Controls(tmp_path_factory.mktemp("controls"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def mesh(tmp_path_factory: pytest.TempPathFactory, controls: Controls) -> Iterator[Mesh]:
     """Every process of the mesh, on free ports."""
     told = {**ENVIRONMENT, "MERCATO_FAILPOINT_FOLDER": str(controls.folder)}
@@ -28,7 +28,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory, controls: Controls) -> Iterat
         yield mesh
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shop(mesh: Mesh) -> Iterator[Shop]:
     """A shop with a town, some products and its staff."""
     with Shop(mesh) as shop:

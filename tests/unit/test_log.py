@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog
 
 from mercato import log
 from mercato.rpc.call import consistency_token, current_call, on_behalf_of, read_consistency
@@ -20,7 +19,7 @@ def lines() -> Iterator[Any]:
     root, level = logging.getLogger().handlers[:], logging.getLogger().level
     log.configure("order", "info", stream)
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    structlog.reset_defaults()
+    log.forget()
     logging.basicConfig(level=level, handlers=root, force=True)
 
 

@@ -1,0 +1,1 @@
+"""The whole mesh, over HTTP and gRPC: a package, so that the mesh ends with it."""
