@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import Connection, sql
+from psycopg import Connection, Error, sql
 
 from mercato import log
 from mercato.errors import Conflict
@@ -120,4 +120,9 @@ def alone(database: Database, name: str) -> Iterator[Connection[Any]]:
         row = connection.execute("select pg_try_advisory_lock(hashtextextended(%s, 0))", [lock]).fetchone()
         if not (row and row[0]):
             raise RebuildUnderWay(f"{name} is being rebuilt already")
-        yield connection
+        try:
+            yield connection
+        finally:
+            # The server itself gives a lock back a moment after the connection has gone, when it notices.
+            with suppress(Error):
+                connection.execute("select pg_advisory_unlock_all()")

@@ -93,7 +93,7 @@ WRITE: LiteralString = """
             version = excluded.version, events = excluded.events, update_time = now()
     )
     insert into ready (product_id, message, version, layout)
-    select n.id, n.message, n.version, %s from given n
+    select n.id, n.message, n.version, %s from given n where n.message is not null
     on conflict (product_id) do update
     set message = excluded.message, version = excluded.version, layout = excluded.layout
 """
@@ -103,10 +103,11 @@ WRITE: LiteralString = """
 KEEP_LEVELS: LiteralString = "select now(), pg_advisory_xact_lock_shared('level'::regclass::oid::bigint)"
 UNITS: LiteralString = "select sku, max(available) from level where sku = any(%b::text[]) group by sku"
 
-# Products whose ready bytes are missing, or are by code that saw products in another way.
+# Products whose ready bytes are missing, or are by code that saw products in another way. Drafts, most of what an
+# import brings, are read by the few who write them: they need none.
 STALE: LiteralString = """
     select p.id from product p left join ready r on r.product_id = p.id
-    where r.version is distinct from p.version or r.layout is distinct from %s
+    where p.state <> 'DRAFT' and (r.version is distinct from p.version or r.layout is distinct from %s)
     order by p.id limit %s
 """
 REDO: LiteralString = """
@@ -286,11 +287,14 @@ class Products:
         return [_as_read(product, now, units) for product in products]
 
     def write(self, products: Sequence[Product], ready: Serialize, marks: Mapping[str, bytes] | None = None) -> None:
-        """Write products as they shall be, new or not, and ready to be read; `marks` are of rows, by SKU. SkuTaken."""
+        """Write products as they shall be, new or not, and those on sale ready to be read. SkuTaken.
+
+        `marks` are of rows, by SKU.
+        """
         if not products:
             return
         variants = [row for product in products for row in _variant_rows(product, marks or {})]
-        rows = [_product_row(product, ready(product)) for product in products]
+        rows = [_product_row(product, ready) for product in products]
         self._connection.execute(WRITE, [_json(rows), LAYOUT])
         if old := [product.id for product in products if product.version > 1]:
             kept = [variant.id for product in products for variant in product.variants]
@@ -498,7 +502,7 @@ def spelled(products: Iterable[Product]) -> set[str]:
     return texts.union(*(shelf.path for shelf in shelves))
 
 
-def _product_row(product: Product, message: bytes) -> dict[str, Any]:
+def _product_row(product: Product, ready: Serialize) -> dict[str, Any]:
     shelf, prices = product.shelf, product.prices
     return {
         "id": product.id,
@@ -514,7 +518,7 @@ def _product_row(product: Product, message: bytes) -> dict[str, Any]:
         "details": " ".join(f"{variant.sku} {variant.barcode} {variant.title}" for variant in product.variants),
         "version": product.version,
         "events": product.events,
-        "message": f"\\x{message.hex()}",
+        "message": None if product.state is State.DRAFT else f"\\x{ready(product).hex()}",
     }
 
 

@@ -149,11 +149,12 @@ def opened(database: Database) -> Iterator[Shop]:
 
 
 def unready(database: Database) -> list[str]:
-    """Products whose ready bytes are missing, or do not say what the columns say."""
+    """Products, drafts apart, whose ready bytes are missing, or do not say what the columns say."""
     statement = """
         select p.id, r.message || coalesce(c.message, '')
         from product p left join category c on c.id = p.category_id
         left join ready r on r.product_id = p.id and r.version = p.version and r.layout = %s
+        where p.state <> 'DRAFT'
     """
     with database.reading() as connection:
         messages = dict(connection.execute(statement, [LAYOUT]).fetchall())
