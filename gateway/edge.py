@@ -13,7 +13,7 @@ from gateway.dispatch import ROUTE, VISIT, problem_of
 from gateway.limits import SECURITY, Limits
 from gateway.problems import Problem
 from gateway.rates import STANDING
-from gateway.upgrade import SOCKET, Socket, as_request
+from gateway.upgrade import SOCKET, Line, Socket, as_request
 from mercato import log
 
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
@@ -31,17 +31,17 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        socket = receive if scope["type"] == "websocket" else None
-        if socket:
-            scope, receive, send = as_request(scope, send)
+        line = Line(receive, send) if scope["type"] == "websocket" else None
+        if line:
+            scope, receive, send = as_request(scope, line.send)
         if scope["type"] != "http":
             return
         headers = Headers(scope=scope)
         visit = scope.get(VISIT) or _visit(headers)
         scope[VISIT] = visit
         answer = _Answer(send, scope, visit, without_body=scope["method"] == "HEAD")
-        if socket:
-            scope[SOCKET] = Socket(socket, answer)
+        if line:
+            scope[SOCKET] = Socket(line.receive, answer)
         with log.bound(request_id=visit.request_id, traceparent=visit.traceparent):
             try:
                 self._check(scope)
@@ -52,9 +52,8 @@ class Edge:
                 problem_of(error)
             finally:
                 _note(scope, visit, answer)
-                # Socket and scope know each other. The server below does nothing more with a connection whose upgrade
-                # was refused, and does not hear of its end, until both are forgotten: the collector comes too late.
-                scope.pop(SOCKET, None)
+                if line:
+                    line.hang_up()
 
     def _check(self, scope: Scope) -> None:
         scope.setdefault("raw_path", scope["path"].encode())

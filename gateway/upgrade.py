@@ -23,6 +23,30 @@ class Socket(NamedTuple):
     send: Send
 
 
+class Line:
+    """What the server below gave us of a WebSocket, for as long as we answer.
+
+    After an upgrade that was refused it does nothing more with the connection, and does not hear of its end, until that
+    is forgotten. Problems and their tracebacks know the scope and are known by it: the collector would come too late.
+    """
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+
+    async def receive(self) -> Message:
+        """What the client says."""
+        return await self._receive()
+
+    async def send(self, message: Message) -> None:
+        """Say something to the client."""
+        await self._send(message)
+
+    def hang_up(self) -> None:
+        """Forget the connection."""
+        del self._receive, self._send
+
+
 def as_request(scope: Scope, send: Send) -> tuple[Scope, Receive, Send]:
     """The request that came, without a body, and a way to answer it. What is said to the socket itself passes."""
     scheme = "https" if scope["scheme"] == "wss" else "http"

@@ -1,6 +1,8 @@
 """The live events of an order over a WebSocket: the same as the stream of server-sent events, and as well guarded."""
 
+import gc
 from collections.abc import Callable
+from socket import SHUT_WR, create_connection
 from typing import Any
 
 import httpx
@@ -174,3 +176,22 @@ def test_a_gateway_that_ends_says_so_to_its_sockets(
         code, reason = socket.closed()
         assert (code, reason.partition(";")[0]) == (1012, "this gateway leaves: come back")
     assert running.ended(within=20)
+
+
+@pytest.mark.parametrize(
+    "who", ["", "Authorization: \r\n", "Authorization: Bearer x\r\n", f"Authorization: Bearer {GUEST}\r\n"]
+)
+def test_a_refused_socket_gives_its_connection_back_before_any_collector_comes(mesh: Mesh, port: int, who: str) -> None:
+    happened(mesh, "OrderPlaced")
+    upgrade = "Host: shop\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    upgrade += f"Sec-WebSocket-Key: 9DqtpCrXcb5fEpWbjadH7A==\r\n{who}\r\n"
+    gc.disable()
+    try:
+        with create_connection(("127.0.0.1", port), 30) as connection:
+            connection.sendall(f"GET {PATH} HTTP/1.1\r\n{upgrade}".encode())
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 40")
+            connection.shutdown(SHUT_WR)
+            while connection.recv(65_536):
+                pass
+    finally:
+        gc.enable()
