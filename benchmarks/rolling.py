@@ -35,6 +35,7 @@ from mercato.local.mesh import Mesh
 
 REPLACED = (*SERVICES, "gateway")
 SHOWN = 10
+LINES = 100  # as a cart holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class Client(threading.Thread):
     def _request(self, title: str) -> tuple[str, str, Any]:
         """Method, path with query, and body."""
         method, path = title.split()[:2]
-        sku = sku_of(self._random.randrange(SKUS))
+        sku = sku_of(self._random.randrange(min(SKUS, LINES)))
         match method, path.rstrip(","):
             case "GET", "/v1/availability":
                 return method, f"/v1/availability?skus={sku}", None
