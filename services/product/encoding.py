@@ -38,15 +38,7 @@ def _within(tag: bytes, message: bytes) -> bytes:
 def _text(message: Descriptor, name: str) -> Callable[[str], bytes]:
     """What writes a text into a field; an empty one is not written."""
     tag = _tag(message, name)
-
-    def write(text: str) -> bytes:
-        if not text:
-            return b""
-        encoded = text.encode()
-        length = len(encoded)
-        return tag + (_LENGTHS[length] if length < _KNOWN else varint(length)) + encoded
-
-    return write
+    return lambda text: _within(tag, text.encode()) if text else b""
 
 
 def _price(message: Descriptor, name: str) -> Callable[[Money | None], bytes]:

@@ -113,6 +113,15 @@ def test_what_is_not_ready_is_read_from_the_columns_and_made_ready(shop: Shop, h
     assert unready(shop.database) == []
 
 
+def test_a_draft_is_read_from_the_columns_and_nobody_makes_it_ready(shop: Shop) -> None:
+    product = shop.create(a_product(a_variant(), category_id=shop.category(a_name()).id, state=pb.Product.DRAFT))
+    shop.catalogue.ready_products()
+    with shop.database.reading() as connection:
+        assert not connection.execute("select from ready where product_id = %s", [product.id]).fetchall()
+    assert product.state == pb.Product.DRAFT
+    assert shop.get(product.id) == product
+
+
 def test_many_that_are_not_ready_are_made_so_some_at_a_time(shop: Shop) -> None:
     shop.bring([a_row(a_sku()) for _ in range(READY_AT_ONCE + 1)])
     with shop.database.transaction() as connection:
