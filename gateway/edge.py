@@ -11,6 +11,7 @@ from gateway.accesslog import REQUESTS, SECONDS
 from gateway.calls import Visit
 from gateway.dispatch import ROUTE, VISIT, problem_of
 from gateway.limits import SECURITY, Limits
+from gateway.linger import Body
 from gateway.problems import Problem
 from gateway.rates import STANDING
 from gateway.upgrade import SOCKET, Line, Socket, as_request
@@ -40,12 +41,13 @@ class Edge:
         visit = scope.get(VISIT) or _visit(headers)
         scope[VISIT] = visit
         answer = _Answer(send, scope, visit, without_body=scope["method"] == "HEAD")
+        body = Body(receive) if not line and Body.announced(headers) else None
         if line:
             scope[SOCKET] = Socket(line.receive, answer)
         with log.bound(request_id=visit.request_id, traceparent=visit.traceparent):
             try:
                 self._check(scope)
-                await self._app(scope, receive, answer)
+                await self._app(scope, body or receive, answer)
             except Problem as problem:
                 await problem.response(scope["path"][:1024], visit.request_id)(scope, receive, answer)
             except Exception as error:  # noqa: BLE001 -- an answer that broke off has begun: it can only be logged
@@ -54,6 +56,8 @@ class Edge:
                 _note(scope, visit, answer)
                 if line:
                     line.hang_up()
+        if body:
+            await body.pass_over(answer.status)
 
     def _check(self, scope: Scope) -> None:
         scope.setdefault("raw_path", scope["path"].encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from itertools import takewhile
 from threading import Thread
 
 import httpx
@@ -51,6 +52,15 @@ def heard(connection: socket.socket) -> bytes:
     return found
 
 
+def answer(connection: socket.socket) -> bytes:
+    """One answer, whose length it tells."""
+    with connection.makefile("rb") as found:
+        head = b"".join(takewhile(bytes.strip, iter(found.readline, b"")))
+        assert head, "the connection was closed"
+        (length,) = (line.split()[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        return head + found.read(int(length))
+
+
 def test_bodies_that_come_too_slowly_are_given_up_and_nobody_else_notices(strict: Running) -> None:
     with ExitStack() as stack:
         begun = [caller(strict.port, HEAD + b"Content-Length: 9\r\n\r\n{") for _ in range(SLOW)]
@@ -65,6 +75,27 @@ def test_bodies_that_come_too_slowly_are_given_up_and_nobody_else_notices(strict
         for connection in unfinished:
             assert not heard(connection).startswith(b"HTTP/1.1 2")
     assert strict.client.get(PRODUCT).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "status"), [(b"/v1/orders", b"401"), (b"/v1/nowhere", b"404"), (b"/v1/sessions:none", b"404")]
+)
+def test_who_is_refused_before_the_body_came_may_ask_again_on_the_same_connection(
+    port: int, address: bytes, status: bytes
+) -> None:
+    with caller(port, b"POST " + address + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n") as connection:
+        assert answer(connection).startswith(b"HTTP/1.1 " + status)
+        connection.sendall(b"{}")
+        connection.sendall(b"  GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert answer(connection).startswith(b"HTTP/1.1 200 ")
+
+
+def test_what_is_left_of_a_refused_body_is_taken_within_bounds(port: int, product: None) -> None:
+    head = b"POST /v1/orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with caller(port, head) as connection:
+        assert answer(connection).startswith(b"HTTP/1.1 401 ")
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            connection.sendall((b"1000\r\n" + b"x" * 4096 + b"\r\n") * 10_000)
 
 
 def test_bodies_and_heads_without_an_end_are_cut_off_and_nobody_else_notices(
