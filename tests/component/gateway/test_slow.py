@@ -55,7 +55,7 @@ def heard(connection: socket.socket) -> bytes:
 def answer(connection: socket.socket) -> bytes:
     """One answer, whose length it tells."""
     with connection.makefile("rb") as found:
-        head = b"".join(takewhile(bytes.strip, iter(found.readline, b"")))
+        head = b"".join(takewhile(lambda line: line != b"\r\n", iter(found.readline, b"")))
         assert head, "the connection was closed"
         (length,) = (line.split()[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         return head + found.read(int(length))
