@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -90,3 +92,8 @@ def test_a_consistency_token_is_read_back_and_rubbish_is_no_wish() -> None:
     assert read_consistency("%%%") == {}
     assert read_consistency("") == {}
     assert read_consistency("AAAA") == {}
+
+
+def test_a_process_that_logs_does_not_load_what_paints() -> None:
+    loaded = "import mercato.log, sys; sys.exit('rich' in sys.modules or 'structlog' not in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", loaded], check=False).returncode == 0
