@@ -28,7 +28,6 @@ from gateway.leaving import Leaving, SharedServer
 from gateway.live.events import OrderEvents
 from mercato import log, telemetry
 from mercato.auth import Signer
-from mercato.cache import ANSWER_TIMEOUT, CONNECT_TIMEOUT
 from mercato.config import BadSettings, Settings
 from mercato.rpc.server import Health as GrpcHealth
 from mercato.topic import topic
@@ -108,11 +107,9 @@ def _door(address: Address) -> int:
 async def _redis(settings: Settings, stack: AsyncExitStack) -> "Redis | None":
     if not settings.redis_url:
         return None
+    patience = settings.redis_patience.total_seconds()
     redis = Redis.from_url(
-        settings.redis_url,
-        socket_timeout=ANSWER_TIMEOUT,
-        socket_connect_timeout=CONNECT_TIMEOUT,
-        retry=Retry(NoBackoff(), 1),
+        settings.redis_url, socket_timeout=patience, socket_connect_timeout=patience, retry=Retry(NoBackoff(), 1)
     )
     stack.push_async_callback(redis.aclose)
     return redis

@@ -146,6 +146,8 @@ class Settings:
 
     database_url: Url = var(default="", converter=Url)
     redis_url: Url = var(default="", converter=Url)
+    redis_patience: timedelta = var(default="50ms", converter=duration)
+    """How long Redis may take to answer: whatever it holds can be had elsewhere."""
     kafka_bootstrap: str = var(default="")
 
     grpc_address: str = var(default="127.0.0.1:0")

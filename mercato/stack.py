@@ -67,7 +67,7 @@ class Stack:
 
         with self._lock:
             if self._redis is None:
-                self._redis = connect(self.settings.redis_url)
+                self._redis = connect(self.settings.redis_url, patience=self.settings.redis_patience.total_seconds())
                 self.closing(self._redis.close)
             return self._redis
 

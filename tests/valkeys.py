@@ -1,13 +1,16 @@
-"""What may be wrong with a Valkey that answers: for the length of a block, it is full, or only reads."""
+"""How long tests wait for Valkey; and what may be wrong with one that answers: it is full, or only reads."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+PATIENCE = 30.0
+"""Seconds. What a test leaves there it finds again, however busy the machine is."""
+
 
 @contextmanager
 def full(redis: Any) -> Iterator[None]:
-    """It has no room, and throws nothing away for it."""
+    """For the length of the block it has no room, and throws nothing away for it."""
     before = {name: redis.config_get(name)[name] for name in ("maxmemory", "maxmemory-policy")}
     redis.config_set("maxmemory-policy", "noeviction")
     redis.config_set("maxmemory", 1)

@@ -71,6 +71,7 @@ from services.delivery.shipment import (
 )
 from services.delivery.store import DeliveryWork
 from services.delivery.usecases import Dispatch, Quotes, Slots, Zones
+from tests.valkeys import PATIENCE
 
 WAREHOUSE, SUPPORT, ADMIN = staff("warehouse"), staff("support"), staff("admin")
 CUSTOMER, STRANGER = a_customer(str(uuid7())), a_customer(str(uuid7()))
@@ -245,7 +246,7 @@ def town(delivery_database: Database, valkey_url: str) -> Iterator[Town]:
         return DeliveryWork(delivery_database, service="delivery")
 
     clock, queries = FixedClock(datetime.now(UTC)), DeliveryQueries(delivery_database)
-    with connect(valkey_url) as redis:
+    with connect(valkey_url, patience=PATIENCE) as redis:
         zones, slots = Zones(work, clock), Slots(work, timedelta(minutes=15))
         dispatch = Dispatch(work, clock, RedisPositions(redis))
         servicer = DeliveryServicer(zones, Quotes(queries), slots, dispatch, queries, PageTokens("secret"))

@@ -34,13 +34,14 @@ from services.user.domain import EmailTaken, InvalidCredentials, OpenOrders, Own
 from services.user.usecases import OrdersOfUsers
 from tests.component.user_shop import ADMIN, EMAILS, PASSWORD, Person, Shop, an_address, open_shop
 from tests.servers import FreshDatabase
+from tests.valkeys import PATIENCE
 
 NEW = "eight maids a-milking"
 
 
 @pytest.fixture(scope="module")
 def shop(user_database: Database, valkey_url: str) -> Iterator[Shop]:
-    with connect(valkey_url) as redis, open_shop(user_database, redis) as shop:
+    with connect(valkey_url, patience=PATIENCE) as redis, open_shop(user_database, redis) as shop:
         yield shop
 
 

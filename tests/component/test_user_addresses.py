@@ -30,13 +30,14 @@ from mercato.testing import at_once
 from services.user.domain import Place, TooManyAddresses
 from services.user.stubs import GrpcDeliveries
 from tests.component.user_shop import Person, Shop, an_address, open_shop
+from tests.valkeys import PATIENCE
 
 SOUTH = LatLng(latitude=-33.9, longitude=18.4)
 
 
 @pytest.fixture(scope="module")
 def shop(user_database: Database, valkey_url: str) -> Iterator[Shop]:
-    with connect(valkey_url) as redis, open_shop(user_database, redis) as shop:
+    with connect(valkey_url, patience=PATIENCE) as redis, open_shop(user_database, redis) as shop:
         yield shop
 
 

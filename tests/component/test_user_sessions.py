@@ -34,12 +34,12 @@ from services.user.domain import InvalidCredentials
 from services.user.passwords import Passwords
 from tests.component.user_shop import CHEAP, PASSWORD, SUPPORT, Person, Shop, digest, open_shop
 from tests.servers import FreshDatabase
-from tests.valkeys import full, only_reading
+from tests.valkeys import PATIENCE, full, only_reading
 
 
 @pytest.fixture(scope="module")
 def shop(user_database: Database, valkey_url: str) -> Iterator[Shop]:
-    with connect(valkey_url) as redis, open_shop(user_database, redis) as shop:
+    with connect(valkey_url, patience=PATIENCE) as redis, open_shop(user_database, redis) as shop:
         yield shop
 
 
@@ -396,6 +396,7 @@ def test_the_process_drops_what_others_left_and_forgets_what_ended_long_ago(
         "MERCATO_NAME": "user",
         "MERCATO_DATABASE_URL": fresh_database.url_of("users"),
         "MERCATO_REDIS_URL": valkey_url,
+        "MERCATO_REDIS_PATIENCE": f"{PATIENCE:.0f}s",
         "MERCATO_KEYS": str(tmp_path),
         "MERCATO_TARGET_DELIVERY": f"ipv4:127.0.0.1:{free_port()}",
     }

@@ -57,6 +57,7 @@ def second(mesh: Mesh) -> Iterator[Running]:
     valkey = Valkey(mesh.home.folder / "valkey", mesh.home.port("valkey"), mesh.home.secret("valkey"))
     targets = {f"MERCATO_TARGET_{name.upper()}": target for name, target in mesh.targets.items()}
     shared = {"MERCATO_KEYS": str(mesh.home.keys), "MERCATO_REDIS_URL": mesh.settings.redis_url or valkey.url}
+    shared["MERCATO_REDIS_PATIENCE"] = "10s"
     gateway = Running(targets | shared)
     yield gateway
     gateway.close()

@@ -32,6 +32,7 @@ from mercato.rpc.contract import owner_of
 from mercato.rpc.enforce import Enforced, Traffic
 from mercato.rpc.server import Server
 from tests.loop import begin, finish
+from tests.valkeys import PATIENCE
 from tools import stubs
 
 CUSTOMER, OTHER, STAFF, GUEST = "customer-token", "other-token", "staff-token", "guest-token"
@@ -152,6 +153,7 @@ def _served(mesh: Mesh, keys: Path) -> Iterator[dict[str, str]]:
     create_keys(keys, ["gateway"])
     environment = {"MERCATO_KEYS": str(keys), "MERCATO_LEAVE_FIRST": "0ms", "MERCATO_GATEWAY_LOOK": "50ms"}
     environment["MERCATO_GATEWAY_CACHE_BYTES"] = "0"  # tests share a gateway, and change the answers behind it
+    environment["MERCATO_REDIS_PATIENCE"] = f"{PATIENCE:.0f}s"
     with ExitStack() as stack:
         for fake in mesh.fakes:
             name = owner_of(fake.contract)
