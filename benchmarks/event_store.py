@@ -9,7 +9,8 @@ connection, as the role of the service:
     load      an order of so many events, decoded and folded, from its snapshot if it has one (the order service keeps
               one for each 100 events), beside the whole replay
     size      append and load with so many streams in the table: flat, if the store does what it should
-    rebuild   each projection of orders, from the first event to the swap, and its verification
+    rebuild   each projection of orders, from the first event to the swap, beside reading, making and upserting rows in
+              turn on one connection; and its verification
 
 CPU is that of this process and of the server together, for each append, load or event. It is steadier than the rates,
 which depend on what else the machine does.
@@ -22,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, LiteralString
 from uuid import UUID
@@ -39,13 +41,19 @@ from mercato.ids import derive, uuid7
 from mercato.local.postgres import Postgres
 from mercato.local.server import free_port, running
 from mercato.money import Money
+from mercato.postgres import Database
+from mercato.projection import Projection
+from mercato.projection.rebuild import CHUNK
+from mercato.projection.streams import StreamReader
+from mercato.projection.table import ProjectionTable
 from services.order.domain import Order
 from services.order.events import OrderPickingStarted, PaymentNoted
-from services.order.projections import projections
+from services.order.projections import ORDER_BOARD, ORDER_HISTORY, ORDER_LIST, projections
 from services.order.store import ORDER, SNAPSHOTS, evolved
 from tests.histories import GOOD_WAY, history_of, new_events, placed
 from tests.servers import FreshDatabase, PostgresServer
 
+NAIVE = 1_000_000  # a generation that nobody reads
 LENGTHS = (10, 100, 1_000, 10_000)
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 FILL: LiteralString = """
@@ -164,20 +172,39 @@ def sizes(meter: Meter, connection: Connection[Any], admin: Connection[Any], wan
 
 
 def rebuilds(fresh: FreshDatabase, orders: int, server: int) -> Table:
-    """Every projection rebuilt and verified, over orders that were delivered."""
-    table = _table("projection", "events", "rebuild s", "events/s", "CPU µs/event", "verify s", "equal")
+    """Every projection rebuilt and verified, over orders that were delivered; and by the naive design, in turn."""
+    table = _table("projection", "events", "events/s", "CPU µs", "in turn: /s", "CPU µs", "ratio", "verify s", "equal")
     with fresh.of("orders") as database:
         _fill(database.dedicated(), orders)
         known = projections(database)
-        for name in known.names():
-            before = cpu_of(os.getpid()) + cpu_of(server)
-            rebuilt = known.rebuild(name)
-            cpu = (cpu_of(os.getpid()) + cpu_of(server) - before) / rebuilt.events * 1e6
-            verified = known.verify(name)
-            rate = f"{rebuilt.events / rebuilt.seconds:,.0f}"
-            seconds = (f"{rebuilt.seconds:.1f}", rate, f"{cpu:.0f}", f"{verified.seconds:.1f}")
-            table.add_row(name, f"{rebuilt.events:,}", *seconds, "yes" if verified.equal else "NO")
+        for each in (ORDER_LIST, ORDER_BOARD, ORDER_HISTORY):
+            naive, naive_cpu = _timed(partial(rebuild_in_turn, database, each), server)
+            with database.dedicated() as connection:
+                ProjectionTable(each, "events").sweep(connection, 1)
+            seconds, cpu = _timed(partial(known.rebuild, each.name), server)
+            verified = known.verify(each.name)
+            events = verified.events
+            rate, slow = events / seconds, events / naive
+            figures = (f"{rate:,.0f}", f"{cpu / events * 1e6:.0f}", f"{slow:,.0f}", f"{naive_cpu / events * 1e6:.0f}")
+            equal = "yes" if verified.equal else "NO"
+            table.add_row(each.name, f"{events:,}", *figures, f"{rate / slow:.2f}", f"{verified.seconds:.1f}", equal)
     return table
+
+
+def rebuild_in_turn(database: Database, projection: Projection) -> None:
+    """The naive design: one connection reads, rows are made, and are written as if there could be some already."""
+    table, reader = ProjectionTable(projection, "events"), StreamReader("events")
+    with database.dedicated() as connection:
+        connection.execute("set statement_timeout = 0")
+        for streams in reader.all(connection, CHUNK):
+            table.put(connection, NAIVE, streams)
+
+
+def _timed(work: Callable[[], object], server: int) -> tuple[float, float]:
+    """Seconds that some work took, and seconds of CPU, here and in the server."""
+    began, before = time.perf_counter(), cpu_of(os.getpid()) + cpu_of(server)
+    work()
+    return time.perf_counter() - began, cpu_of(os.getpid()) + cpu_of(server) - before
 
 
 def _fill(connection: Connection[Any], orders: int) -> None:

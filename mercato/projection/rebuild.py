@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from psycopg import Connection, Error, sql
 
 from mercato import log
+from mercato.ahead import ahead
 from mercato.errors import Conflict
 from mercato.event_store import PostgresEventStore
 from mercato.postgres import Database
@@ -34,6 +35,15 @@ class Rebuilt:
     events: int
     streams: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What comes of some streams: how many events and streams they are, and their rows as they travel."""
+
+    events: int
+    streams: int
+    rows: str
 
 
 class Rebuild:
@@ -75,15 +85,25 @@ class Rebuild:
         return present + 1
 
     def _fill(self, connection: Connection[Any], generation: int, progress: Progress) -> tuple[int, int]:
-        count = sql.SQL("select count(*) from {}").format(sql.Identifier(self._events))
-        row = connection.execute(count).fetchone()
-        total, done, number = row[0] if row else 0, 0, 0
-        for streams in self._reader.all(connection, self._chunk):
-            self._table.put(connection, generation, streams)
-            done += sum(map(len, streams.values()))
-            number += len(streams)
-            progress(done, max(total, done))
+        total, done, number = self._count(connection), 0, 0
+        # The rows of the next streams are made while PostgreSQL writes those of the ones before.
+        with closing(ahead(self._chunks())) as chunks:
+            for chunk in chunks:
+                self._table.fill(connection, generation, chunk.rows)
+                done += chunk.events
+                number += chunk.streams
+                progress(done, max(total, done))
         return done, number
+
+    def _count(self, connection: Connection[Any]) -> int:
+        row = connection.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(self._events))).fetchone()
+        return row[0] if row else 0
+
+    def _chunks(self) -> Iterator[Chunk]:
+        with self._database.dedicated() as connection:
+            connection.execute("set statement_timeout = 0")
+            for streams in self._reader.all(connection, self._chunk):
+                yield Chunk(sum(map(len, streams.values())), len(streams), self._table.made(streams))
 
     def _catch_up(self, connection: Connection[Any], generation: int) -> int:
         with connection.transaction():

@@ -25,6 +25,11 @@ PUT: LiteralString = """
     on conflict (generation, {key}) do update set {renewed}
     where ({kept}) is distinct from ({excluded})
 """
+# Where none of the streams has a row yet, none is looked for: that takes PostgreSQL two thirds of the time.
+FILL: LiteralString = """
+    insert into {table} (generation, {columns})
+    select %(generation)s, {columns} from json_to_recordset(%(rows)s::json) as row ({definitions})
+"""
 COMPARE: LiteralString = """
     with wanted as (select * from json_to_recordset(%(rows)s::json) as row ({definitions})),
     kept as (
@@ -63,6 +68,15 @@ class ProjectionTable:
         if streams:
             connection.execute(self._statements[PUT], self._values(generation, streams))
 
+    def made(self, streams: Streams) -> str:
+        """The rows of these streams, as they travel."""
+        rows = [{"stream_id": stream_id, **row} for stream_id, events in streams.items() for row in self._rows(events)]
+        return orjson.dumps(rows, default=_plain).decode()
+
+    def fill(self, connection: Connection[Any], generation: int, made: str) -> None:
+        """Write the rows of streams that have none in the generation, and of which nobody else writes any."""
+        connection.execute(self._statements[FILL], {"generation": generation, "rows": made})
+
     def differing(self, connection: Connection[Any], generation: int, streams: Streams) -> list[UUID]:
         """The streams whose rows are not what their events make."""
         found = connection.execute(self._statements[COMPARE], self._values(generation, streams))
@@ -87,8 +101,7 @@ class ProjectionTable:
             pass
 
     def _values(self, generation: int, streams: Streams) -> dict[str, Any]:
-        rows = [{"stream_id": stream_id, **row} for stream_id, events in streams.items() for row in self._rows(events)]
-        return {"generation": generation, "streams": list(streams), "rows": orjson.dumps(rows, default=_plain).decode()}
+        return {"generation": generation, "streams": list(streams), "rows": self.made(streams)}
 
 
 def _plain(value: object) -> str:
@@ -98,7 +111,7 @@ def _plain(value: object) -> str:
     raise TypeError(f"no column holds {value!r}")
 
 
-_TEXTS = (PUT, COMPARE, PHANTOMS, VERSIONS, SWEEP)
+_TEXTS = (PUT, FILL, COMPARE, PHANTOMS, VERSIONS, SWEEP)
 
 
 def _completed(text: LiteralString, projection: Projection, events: str) -> bytes:

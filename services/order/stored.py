@@ -65,11 +65,14 @@ def _money_from_pb(raw: money_pb2.Money) -> Money:
     return _money(raw.currency_code, raw.units, raw.nanos)
 
 
+# An order and its shipment are named by one event after the other.
+_uuid = lru_cache(REMEMBERED)(UUID)
+
 _PLAIN: Mapping[Any, _Translation] = {
     str: _Translation(_as_is, _as_is),
     int: _Translation(_as_is, _as_is),
     State: _Translation(str, State),
-    UUID: _Translation(str, UUID),
+    UUID: _Translation(str, _uuid),
     Money: _Translation(money_to_pb, _money_from_pb),
     datetime: _Translation(time_to_pb, time_from_pb),
 }
