@@ -66,7 +66,7 @@ class Auditor:
         self._no_topics = ""
         if self._topics is not None:
             try:
-                self._topics.read_early(_now(connection))
+                self._topics.read_early(connection, _now(connection))
             except NoTopics as why:
                 self._no_topics = str(why)
 

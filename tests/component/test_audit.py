@@ -1,7 +1,8 @@
 """The auditor against a shop with a past: a clean one gives no finding, and each thing that is broken gives its own."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
@@ -12,7 +13,7 @@ from psycopg import errors
 
 from auditor.mesh import SCHEMAS, Auditor
 from auditor.provider import ProviderLog
-from auditor.topics import Row, Topics
+from auditor.topics import NoTopics, Places, Reader, Row, Topics
 from benchmarks.past import fill
 from mercato.api.order.v1 import order_pb2
 from mercato.audit import MESH, BadRule, Report, default_folder, rules, run, snapshot
@@ -494,11 +495,17 @@ class Told:
             read = "select topic, 0, id, aggregate_id, version, event_id, now() from orders.outbox_journal"
             self.rows = [cast("Row", row) for row in connection.execute(read.encode())]
 
-    def audit(self) -> list[tuple[str, str]]:
-        lying = iter([self.rows])
-        topics = Topics(lambda _: next(lying, []))
+    def read(self, _since: datetime, places: Places) -> Iterator[list[Row]]:
+        for row in self.rows:
+            if row[2] >= places.get(row[:2], 0):
+                yield [row]
+
+    def auditor(self, reader: Reader) -> Auditor:
         source = ProviderLog(lambda after: self.shop.lines[after:])
-        auditor = Auditor(self.shop.database.url_of_auditor, source, timedelta(0), topics=topics)
+        return Auditor(self.shop.database.url_of_auditor, source, timedelta(0), topics=Topics(reader))
+
+    def audit(self) -> list[tuple[str, str]]:
+        auditor = self.auditor(self.read)
         report = auditor.audit()
         auditor.close()
         return [(each.rule, each.id) for each in report.findings]
@@ -511,6 +518,39 @@ def test_what_a_journal_says_lies_in_its_topic_and_nothing_else_does(shop: Shop)
     assert told.audit() == [("I8_told_is_in_its_topic", str(lost[5]))]
     told.rows.append((*lost[:5], uuid4(), lost[6]))
     assert {rule for rule, _ in told.audit()} == {"I8_told_is_in_its_topic", "I8_record_was_committed"}
+
+
+def test_a_reading_of_the_topics_that_breaks_off_leaves_nothing_out(shop: Shop) -> None:
+    told, ill = Told(shop), [True]
+
+    def read(since: datetime, places: Places) -> Iterator[list[Row]]:
+        for number, rows in enumerate(told.read(since, places)):
+            if ill[0] and number == len(told.rows) // 2:
+                raise NoTopics("it fell ill")
+            yield rows
+
+    auditor = told.auditor(read)
+    passed_over = {each.rule for each in auditor.audit().verdicts if each.missing == "it fell ill"}
+    assert passed_over == {"I8_record_was_committed", "I8_told_is_in_its_topic", "I9_records_rise"}
+    ill[0] = False
+    assert auditor.audit().clean
+    assert not [each for each in auditor.audit().verdicts if each.missing]
+    auditor.close()
+
+
+def test_an_auditor_that_lost_its_connection_knows_that_its_tables_are_gone(shop: Shop) -> None:
+    told = Told(shop)
+    auditor = told.auditor(told.read)
+    assert auditor.audit().clean
+    with psycopg.connect(shop.database.url) as connection:
+        connection.execute(
+            """select pg_terminate_backend(pid, 30000) from pg_stat_activity
+            where application_name = 'auditor' and datname = current_database()"""
+        )
+    with pytest.raises(psycopg.OperationalError):
+        auditor.audit()
+    assert auditor.audit().clean
+    auditor.close()
 
 
 def test_records_that_came_in_another_order_are_found_and_repeats_are_not(shop: Shop) -> None:
