@@ -17,12 +17,17 @@ from mercato.auth import Signer
 from mercato.errors import DeadlineExceeded
 from mercato.policy import policy_of
 from mercato.rpc.admission import LONGEST_STREAM
-from mercato.rpc.call import NOBODY, Principal
+from mercato.rpc.call import NOBODY, Principal, consistency_token
 from mercato.rpc.channel import metadata_for
 from mercato.rpc.contract import callee_of
 from mercato.rpc.travel import Metadata
 
-_BESIDE = {"mercato-replayed": "Idempotent-Replayed", "mercato-consistency": "X-Consistency"}
+CONSISTENCY = "X-Consistency"
+LONGEST_CONSISTENCY = 4096
+"""Characters of a token: it names up to 32 aggregates, and we must take back what we gave."""
+_BESIDE = {"mercato-replayed": "Idempotent-Replayed", "mercato-consistency": CONSISTENCY}
+_AT_ONCE = consistency_token({"at-once": 0})
+"""The token of a change that others need not hear of: whoever reads it asks the service that made it."""
 
 
 # Not frozen, though nobody changes them: a frozen one takes three times as long to make, and each request makes both.
@@ -94,6 +99,11 @@ class Caller:
 
 def _reply(message: Any, trailing: Any) -> Reply:
     return Reply(message, headers_of(trailing))
+
+
+def written(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers beside the reply to a change: a client keeps the token of each, whatever it was that it changed."""
+    return {CONSISTENCY: _AT_ONCE, **headers}
 
 
 def headers_of(trailing: Any) -> dict[str, str]:

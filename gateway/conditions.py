@@ -10,6 +10,8 @@ from mercato.errors import EtagMismatch, FieldViolation
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _ETAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e]*)"')
+# An ETag, or the `etag` that stands in the resource, as it stands there.
+_EITHER = re.compile(r'(?:W/)?"(?P<tag>[\x21\x23-\x7e]*)"|(?P<bare>[A-Za-z0-9._-]+)')
 
 
 def etag_of(etag: str, representation: bytes) -> str:
@@ -30,10 +32,10 @@ def version_wanted(headers: Headers, in_body: str) -> str:
     if_match = headers.get("if-match", "").strip()
     if if_match in ("", "*"):
         return in_body
-    match = _ETAG.fullmatch(if_match)
+    match = _EITHER.fullmatch(if_match)
     if match is None:
         raise Problem.invalid(FieldViolation("If-Match", "MALFORMED", "must be one ETag, in quotes, or *"))
-    version = match[1].partition(".")[0]
+    version = (match["tag"] or match["bare"] or "").partition(".")[0]
     # Weak tags never match for a change; and where header and body differ, one of them no longer holds.
     if if_match.startswith("W/") or (in_body and in_body != version):
         raise EtagMismatch

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.accesslog import REQUESTS, SECONDS
-from gateway.calls import Visit
+from gateway.calls import LONGEST_CONSISTENCY, Visit
 from gateway.dispatch import ROUTE, VISIT, problem_of
 from gateway.limits import SECURITY, Limits
 from gateway.linger import Body
@@ -18,8 +18,6 @@ from gateway.upgrade import SOCKET, Line, Socket, as_request
 from mercato import log
 
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
-# A token names up to 32 aggregates: we must take back what we gave.
-_LONGEST_CONSISTENCY = 4096
 _QUIET = frozenset({"/healthz", "/readyz"})
 
 
@@ -101,7 +99,7 @@ def _visit(headers: Headers) -> Visit:
     return Visit(
         log.request_id(headers.get("x-request-id")),
         log.traceparent(headers.get("traceparent")),
-        consistency if consistency.isascii() and len(consistency) <= _LONGEST_CONSISTENCY else "",
+        consistency if consistency.isascii() and len(consistency) <= LONGEST_CONSISTENCY else "",
     )
 
 

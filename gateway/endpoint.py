@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.access import Access
-from gateway.calls import Caller, Reply, Visit, headers_of
+from gateway.calls import Caller, Reply, Visit, headers_of, written
 from gateway.conditions import etag_of, idempotency_key, not_modified, version_wanted
 from gateway.contract import ETAG, REQUEST_ID, Binding, Operation
 from gateway.keeping import KeptReply, Replies, key_of
@@ -109,7 +109,8 @@ class Endpoint:
                 self._transcoder.set_etag(message, version)
 
     def _answer(self, request: Request, reply: Reply) -> Response:
-        headers = {"Cache-Control": self._cache_control(), "Vary": "Authorization, Cookie", **reply.headers}
+        beside = reply.headers if self.operation.safe else written(reply.headers)
+        headers = {"Cache-Control": self._cache_control(), "Vary": "Authorization, Cookie", **beside}
         if self._binding.method == "DELETE":
             if self.operation.name == _SIGN_OUT:
                 headers["Set-Cookie"] = clear_cookie()

@@ -6,6 +6,7 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from gateway.calls import LONGEST_CONSISTENCY
 from gateway.comments import reasons_in
 from gateway.contract import ETAG, REQUEST_ID, Binding, Operation, field_at
 from gateway.examples import Examples
@@ -43,7 +44,7 @@ _HEADERS: Mapping[str, Schema] = {
     },
     "X-Consistency": {
         "description": "The token of an earlier change: the answer shows it, or is 503 after a short wait.",
-        "schema": {"type": "string", "maxLength": 1024},
+        "schema": {"type": "string", "maxLength": LONGEST_CONSISTENCY},
     },
 }
 _NDJSON = f"A JSON object on each line, in UTF-8; a line of at most {LONGEST} bytes."
@@ -79,7 +80,7 @@ def document(operations: Sequence[Operation], comments: Mapping[str, str], furth
         "components": {
             "schemas": {**dict(sorted(schemas.components.items())), "Problem": _problem()},
             "parameters": {name: {"name": name, "in": "header", **form} for name, form in _HEADERS.items()},
-            "responses": {"Problem": _problem_response("Anything else that goes wrong.")},
+            "responses": {"Problem": problem_response("Anything else that goes wrong.")},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "The token of a session."},
                 "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
@@ -220,7 +221,7 @@ class _Described:
         }
 
     def _responses(self) -> Schema:
-        problems = {str(status): _problem_response(text) for status, text in sorted(self._problems().items())}
+        problems = {str(status): problem_response(text) for status, text in sorted(self._problems().items())}
         return {**self._successes(), **problems, "default": {"$ref": "#/components/responses/Problem"}}
 
     def _successes(self) -> Schema:
@@ -247,10 +248,23 @@ class _Described:
 
     def _reasons(self) -> list[str]:
         operation = self._operation
-        edge = [] if operation.public else ["UNAUTHENTICATED", "FORBIDDEN"]
-        edge += ["IDEMPOTENCY_KEY_REQUIRED"] if operation.policy.key_required else []
         repeats = ["IDEMPOTENCY_KEY_REUSED", "IDEMPOTENCY_KEY_IN_USE"] if operation.policy.idempotent_by else []
-        return [*edge, *repeats, *reasons_in(self._comment)]
+        return [*self._refusals(), *repeats, *reasons_in(self._comment)]
+
+    def _refusals(self) -> list[str]:
+        """The reasons for which the edge refuses a request before the service hears of it."""
+        operation, policy = self._operation, self._operation.policy
+        changes = self._binding.method != "GET"
+        # A session that has ended is none of the public's, except where a new one may be had for it.
+        found = [] if operation.public and changes else ["UNAUTHENTICATED"]
+        found += [] if operation.public else ["FORBIDDEN"]
+        found += ["ORIGIN_REFUSED"] if changes else []
+        # Whose it is stands in the request, so that of another's there is nothing.
+        found += ["NOT_FOUND"] if {*policy.own_fields} & {*operation.rpc.input_type.fields_by_name} else []
+        found += ["IDEMPOTENCY_KEY_REQUIRED"] if policy.key_required else []
+        found += ["RATE_LIMITED"] if policy.limits else []
+        body = ["REQUEST_TIMEOUT", "MESSAGE_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE"] if self._binding.body else []
+        return [*found, "NOT_ACCEPTABLE", *(["MALFORMED_JSON", *body] if body and not operation.uploads else body)]
 
 
 def who(operation: Operation) -> str:
@@ -285,7 +299,8 @@ def _may_be_pending(reply: Descriptor) -> bool:
     return state is not None and state.enum_type is not None and "PENDING" in state.enum_type.values_by_name
 
 
-def _problem_response(text: str) -> Schema:
+def problem_response(text: str) -> Schema:
+    """The answer of a problem, as the document describes it."""
     return {"description": text, "content": {"application/problem+json": {"schema": _PROBLEM}}}
 
 

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.calls import Visit, headers_of
+from gateway.calls import Visit, headers_of, written
 from gateway.conditions import idempotency_key
 from gateway.contract import ERRORS, FAILED, LINE, Binding, Operation
 from gateway.endpoint import Mesh
@@ -59,7 +59,7 @@ class Upload:
             call.cancel()
         intake.tell(reply)
         self._mesh.replies.drop(self.operation.service, (), time.monotonic())
-        headers = {"Cache-Control": "private, no-cache", **headers_of(await call.trailing_metadata())}
+        headers = {"Cache-Control": "private, no-cache", **written(headers_of(await call.trailing_metadata()))}
         return Response(self._transcoder.answer(reply), 200, headers, "application/json")
 
 

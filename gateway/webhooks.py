@@ -13,6 +13,7 @@ from starlette.responses import Response
 from gateway.calls import Visit
 from gateway.dispatch import Handler
 from gateway.endpoint import Mesh
+from gateway.openapi import problem_response
 from gateway.problems import Problem
 from mercato.api.payment.v1 import payment_pb2 as pb
 
@@ -68,6 +69,9 @@ _OPERATION: Mapping[str, Any] = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
     "responses": {
         "200": {"description": "It was taken."},
+        "401": problem_response("Unauthorized: BAD_SIGNATURE"),
+        "404": problem_response("Not Found: NOT_FOUND (no such provider)"),
+        "413": problem_response("Content Too Large: MESSAGE_TOO_LARGE"),
         "default": {"$ref": "#/components/responses/Problem"},
     },
     "security": [],

@@ -187,7 +187,7 @@ def test_an_etag_spares_the_next_answer(mesh: Mesh, client: httpx.Client) -> Non
 
 def test_if_match_in_either_form_is_the_version(mesh: Mesh, client: httpx.Client, staff: dict[str, str]) -> None:
     mesh.product.answers["UpdateProduct"] = a_product
-    for given in ('"7"', '"7.0123456789abcdef"'):
+    for given in ('"7"', '"7.0123456789abcdef"', "7"):
         client.patch(f"/v1/products/{ID}", json={"title": "x"}, headers={**staff, "If-Match": given})
         assert mesh.product.last.request.product.etag == "7"
 
@@ -197,7 +197,7 @@ def test_if_match_in_either_form_is_the_version(mesh: Mesh, client: httpx.Client
     [
         ('"7"', "6", 412, "ETAG_MISMATCH"),
         ('W/"7"', "", 412, "ETAG_MISMATCH"),
-        ("7", "", 400, "VALIDATION_FAILED"),
+        ("W/7", "", 400, "VALIDATION_FAILED"),
         ('"7", "8"', "", 400, "VALIDATION_FAILED"),
     ],
 )
@@ -269,7 +269,7 @@ def test_another_s_is_answered_like_a_missing_one(mesh: Mesh, client: httpx.Clie
 
 def test_a_service_that_does_not_answer_in_time_is_a_504(start: Any, mesh: Mesh) -> None:
     late = threading.Event()
-    mesh.product.answers["GetProduct"] = lambda _: a_product(late.wait(5))
+    mesh.product.answers["GetProduct"] = lambda _: a_product(late.wait(60))
     running: Running = start(MERCATO_GATEWAY_DEADLINE="100ms")
     problem(running.client.get(f"/v1/products/{ID}"), 504, "DEADLINE_EXCEEDED")
     late.set()

@@ -283,6 +283,57 @@ def test_every_constraint_is_met_by_its_problem(truth: Running, described: list[
     assert not broken, f"{len(broken)} of {len(cases)}:\n" + "\n".join(broken)
 
 
+FOREIGN = {"Cookie": f"__Host-session={EVERYBODY}", "Origin": "https://evil.example"}
+JSON = {"Content-Type": "application/json"}
+
+
+def _refusals(operation: Described) -> Iterator[tuple[str, int, str, dict[str, str], bytes | None]]:
+    """What the edge refuses of an operation: why, with which status and reason, by which headers and body."""
+    signed = bearer(EVERYBODY)
+    public = {} in operation.about["security"]
+    if operation.method == "get" or not public:
+        yield "an unknown session", 401, "UNAUTHENTICATED", bearer("nobody-token"), None
+    if not public:
+        yield "no session", 401, "UNAUTHENTICATED", {}, None
+    if operation.method != "get":
+        yield "another's page", 403, "ORIGIN_REFUSED", FOREIGN, None
+    yield "no form of answer", 406, "NOT_ACCEPTABLE", {**signed, "Accept": "text/xml"}, None
+    if operation.body is not None:
+        yield "a body of another kind", 415, "UNSUPPORTED_MEDIA_TYPE", {**signed, "Content-Type": "text/plain"}, b"{}"
+        yield "no JSON", 400, "MALFORMED_JSON", {**signed, **JSON}, b"{"
+        yield "too large a body", 413, "MESSAGE_TOO_LARGE", {**signed, **JSON}, b" " * 65_537
+
+
+def _unsaid(truth: Running, operation: Described) -> Iterator[str]:
+    """The refusals of an operation that are not what the document says, or that it does not say."""
+    path, keyed = operation.path, {"Idempotency-Key": "a-key"} if operation.method == "post" else {}
+    for each in operation.parameters("path"):
+        path = path.replace(f"{{{each['name']}}}", str(each["example"]))
+    query = {each["name"]: each["example"] for each in operation.parameters("query") if "example" in each}
+    for why, status, reason, headers, body in _refusals(operation):
+        answer = truth.client.request(operation.method, path, params=query, content=body, headers={**keyed, **headers})
+        said = operation.about["responses"].get(str(status), {"description": ""})["description"]
+        if (answer.status_code, answer.json()["reason"]) != (status, reason) or reason not in said:
+            yield f"{operation.method} {operation.path}, {why}: {answer.status_code} {answer.text[:200]}; said: {said}"
+
+
+def test_what_the_edge_refuses_is_in_the_document(truth: Running, described: list[Described]) -> None:
+    with ThreadPoolExecutor(WORKERS) as pool:
+        wrong = [line for found in pool.map(lambda each: [*_unsaid(truth, each)], described) for line in found]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_change_is_answered_with_a_token_to_read_it_by(truth: Running, described: list[Described]) -> None:
+    for operation in described:
+        answer = send(truth, Case(operation, "", ""))
+        assert ("x-consistency" in answer.headers) == (operation.method != "get"), (
+            f"{operation.method} {operation.path}"
+        )
+        if token := answer.headers.get("x-consistency"):
+            read = truth.client.get("/v1/orders", headers={**bearer(EVERYBODY), "X-Consistency": token})
+            assert read.status_code == 200
+
+
 def _subclasses(of: type[MercatoError]) -> Iterator[type[MercatoError]]:
     for each in of.__subclasses__():
         yield each
