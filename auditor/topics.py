@@ -34,8 +34,8 @@ CREATE = """
     create temp table if not exists topic_window (since timestamptz not null);
 """
 READ = "select topic, partition, max(record_offset) + 1 from topic_record group by topic, partition"
-# What the client holds ahead of whoever reads, which is 64 MB otherwise.
-AHEAD_KIB = 4096
+# The client would hold 64 MB ahead of whoever reads, and ask for 50 at once.
+SMALL = {"queued.max.messages.kbytes": 1024, "fetch.max.bytes": 2_000_000}
 Row = tuple[str, int, int, str, int | None, UUID | None, datetime]
 Places = Mapping[tuple[str, int], int]
 Reader = Callable[[datetime, Places], Iterable[Sequence[Row]]]
@@ -98,8 +98,8 @@ class KafkaReader:
         """What lies there from some places on, some at a time."""
         settings = {"bootstrap.servers": self._bootstrap, "group.id": "auditor", "enable.auto.commit": False}
         # Quiet: that it does not answer is said once, by whoever asked.
-        quiet = {"log_level": 0, "auto.offset.reset": "earliest", "queued.max.messages.kbytes": AHEAD_KIB}
-        client = Consumer({**settings, **quiet})
+        quiet = {"log_level": 0, "auto.offset.reset": "earliest"}
+        client = Consumer({**settings, **quiet, **SMALL})
         try:
             yield from self._new(client, since, places)
         except KafkaException as error:
