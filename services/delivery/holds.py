@@ -84,7 +84,9 @@ LOCK: LiteralString = """
 FIND: LiteralString = "select id, order_id, slot_id, state, expire_time, version from delivery.hold where id = %s"
 
 BURY: LiteralString = """
-    insert into delivery.hold (id, state) values (%s, 'RELEASED') on conflict (id) do nothing
+    insert into delivery.hold (id, state)
+    select id, 'RELEASED' from unnest((select %b::uuid[])) as t (id) order by id
+    on conflict (id) do nothing
 """
 
 ADVANCE: LiteralString = """
@@ -167,17 +169,14 @@ class HoldStore:
         """A hold as it is."""
         return next(iter(self._holds(FIND, [hold_id])), None)
 
-    def lock(self, hold_id: UUID) -> Hold | None:
-        """A hold that nobody else changes until this transaction ends."""
-        return next(iter(self.lock_all([hold_id])), None)
-
     def lock_all(self, ids: Sequence[UUID]) -> list[Hold]:
         """Those of the holds that there are, by id; nobody else changes them until this transaction ends."""
         return self._holds(LOCK, [list(ids)])
 
-    def bury(self, hold_id: UUID) -> bool:
-        """Leave a tombstone. False if there is a hold by now."""
-        return self._connection.execute(BURY, [hold_id]).rowcount == 1
+    def bury(self, *ids: UUID) -> None:
+        """Leave tombstones. LostRace if somebody held one of the ids meanwhile."""
+        if ids and self._connection.execute(BURY, [list(ids)]).rowcount != len(ids):
+            raise LostRace("the hold was made or released at the same moment; try again")
 
     def advance(self, *locked: Hold) -> None:
         """Write the state and version of locked holds."""

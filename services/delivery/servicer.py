@@ -36,6 +36,7 @@ class DeliveryServicer:
         self._slots = slots
         self._holding = GroupCommit(slots.hold_slot, slots.hold_together)
         self._confirming = GroupCommit(slots.confirm_slot, slots.confirm_together)
+        self._releasing = GroupCommit(slots.release_slot, slots.release_together)
         self._dispatch = dispatch
         self._queries = queries
         self._pages = pages
@@ -47,6 +48,7 @@ class DeliveryServicer:
             "QuoteSlot": self.quote_slot,
             "HoldSlot": self.hold_slot,
             "ConfirmSlot": self.confirm_slot,
+            "ReleaseSlot": self.release_slot,
             "CreateShipment": self.create_shipment,
         }
 
@@ -65,6 +67,11 @@ class DeliveryServicer:
         """Make places firm whose orders asked in one message."""
         turns = [Turn(UUID(item.request.hold_id), item.call, item.context) for item in items]
         return list(map(messages.outcome_to_pb, self._confirming.do_all(turns)))
+
+    def release_slot(self, items: Sequence[Item]) -> Sequence[pb.SlotHold | Exception]:
+        """Give back the places of orders that asked in one message."""
+        turns = [Turn(UUID(item.request.hold_id), item.call, item.context) for item in items]
+        return list(map(messages.outcome_to_pb, self._releasing.do_all(turns)))
 
     def create_shipment(self, items: Sequence[Item]) -> Sequence[pb.Shipment | Exception]:
         """Plan deliveries that were asked for in one message."""
@@ -111,7 +118,7 @@ class DeliveryServicer:
 
     def ReleaseSlot(self, request: pb.ReleaseSlotRequest, context: ServicerContext) -> pb.SlotHold:
         """Give the place back."""
-        return messages.hold_to_pb(self._slots.release_slot(UUID(request.hold_id)))
+        return messages.hold_to_pb(self._releasing.do(UUID(request.hold_id)))
 
     def CreateShipment(self, request: pb.CreateShipmentRequest, context: ServicerContext) -> pb.Shipment:
         """Plan a delivery."""

@@ -159,18 +159,20 @@ class Slots:
 
     def release_slot(self, hold_id: UUID) -> Hold:
         """Give the place back. What is not known yet is refused when it comes."""
+        return _only(retried(lambda: self.release_together([Turn.of(hold_id)])))
+
+    def release_together(self, turns: Sequence[Turn[UUID]]) -> list[Outcome]:
+        """The same for holds whose releases came together, in one transaction."""
         with self._work() as work:
-            if not (hold := work.holds.lock(hold_id)):
-                if work.holds.bury(hold_id):
-                    return Hold.tombstone(hold_id)
-                hold = _locked(work, hold_id)  # somebody held it in between
-            released = hold.release()
-            if released is not hold:
-                work.holds.advance(released)
-            if hold.holds and hold.slot_id:
-                work.slots.give_back([hold.slot_id])
-                work.publish(messages.slot_released(released), str(hold_id), released.version)
-            return released
+            locked = {each.id: each for each in work.holds.lock_all([turn.item for turn in turns])}
+            now = dict(locked)
+            outcomes: list[Outcome] = [turn.decide(partial(_release, work, now)) for turn in turns]
+            released = [now[each] for each, before in locked.items() if now[each] is not before]
+            work.holds.advance(*released)
+            if places := [each.slot_id for each in released if locked[each.id].holds and each.slot_id]:
+                work.slots.give_back(places)
+            work.holds.bury(*(each for each in now if each not in locked))
+            return outcomes
 
     def expire_holds(self) -> bool:
         """Give back the places of some of the holds whose time is over; True if there may be more of them."""
@@ -317,6 +319,14 @@ def _confirm(work: DeliveryWork, known: dict[UUID, Hold], hold_id: UUID) -> Hold
     return confirmed
 
 
+def _release(work: DeliveryWork, known: dict[UUID, Hold], hold_id: UUID) -> Hold:
+    hold = known.get(hold_id) or Hold.tombstone(hold_id)
+    released = known[hold_id] = hold.release()
+    if hold.holds:
+        work.publish(messages.slot_released(released), str(hold_id), released.version)
+    return released
+
+
 def _planned_as(work: DeliveryWork, new: dict[UUID, Shipment], plan: Plan) -> Shipment:
     if shipment := new.pop(plan.shipment_id, None):
         work.publish(messages.shipment_planned(shipment), str(shipment.id), shipment.version)
@@ -334,12 +344,6 @@ def _only(outcomes: Sequence[T | Exception]) -> T:
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
-
-
-def _locked(work: DeliveryWork, hold_id: UUID) -> Hold:
-    if not (hold := work.holds.lock(hold_id)):
-        raise NotFound(f"there is no hold {hold_id}")
-    return hold
 
 
 def _shipment(work: DeliveryWork, shipment_id: UUID) -> Shipment:

@@ -26,13 +26,18 @@ class InventoryServicer:
         self._inventory = inventory
         self._reserving = GroupCommit(inventory.reserve_stock, inventory.reserve_together)
         self._committing = GroupCommit(inventory.commit_reservation, inventory.commit_together)
+        self._releasing = GroupCommit(inventory.release_reservation, inventory.release_together)
         self._queries = queries
         self._pages = pages
 
     @property
     def together(self) -> Mapping[str, SetForm]:
         """Rpcs of which one transaction does many."""
-        return {"ReserveStock": self.reserve_stock, "CommitReservation": self.commit_reservation}
+        return {
+            "ReserveStock": self.reserve_stock,
+            "CommitReservation": self.commit_reservation,
+            "ReleaseReservation": self.release_reservation,
+        }
 
     def reserve_stock(self, items: Sequence[Item]) -> Sequence[pb.Reservation | Exception]:
         """Hold stock for orders that asked in one message, and for those that wait here already."""
@@ -43,6 +48,11 @@ class InventoryServicer:
         """Make reservations firm whose orders asked in one message."""
         turns = [Turn(UUID(item.request.reservation_id), item.call, item.context) for item in items]
         return list(map(messages.outcome_to_pb, self._committing.do_all(turns)))
+
+    def release_reservation(self, items: Sequence[Item]) -> Sequence[pb.Reservation | Exception]:
+        """Give back the stock of orders that asked in one message."""
+        turns = [Turn(UUID(item.request.reservation_id), item.call, item.context) for item in items]
+        return list(map(messages.outcome_to_pb, self._releasing.do_all(turns)))
 
     def BatchGetAvailability(
         self, request: pb.BatchGetAvailabilityRequest, context: ServicerContext
@@ -91,7 +101,7 @@ class InventoryServicer:
 
     def ReleaseReservation(self, request: pb.ReleaseReservationRequest, context: ServicerContext) -> pb.Reservation:
         """Give the stock back."""
-        return messages.reservation_to_pb(self._inventory.release_reservation(UUID(request.reservation_id)))
+        return messages.reservation_to_pb(self._releasing.do(UUID(request.reservation_id)))
 
     def ConsumeReservation(self, request: pb.ConsumeReservationRequest, context: ServicerContext) -> pb.Reservation:
         """Take what was picked, give the rest back."""

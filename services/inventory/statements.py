@@ -115,7 +115,8 @@ FIND: LiteralString = """
 """
 
 BURY: LiteralString = """
-    insert into inventory.reservation (id, state, skus, quantities) values (%s, 'RELEASED', '{}', '{}')
+    insert into inventory.reservation (id, state, skus, quantities)
+    select id, 'RELEASED', '{}', '{}' from unnest((select %b::uuid[])) as t (id) order by id
     on conflict (id) do nothing
 """
 

@@ -109,9 +109,11 @@ class ReservationStore:
         """Those of the reservations that there are, by id; nobody else changes them until this transaction ends."""
         return [reservation_of(row) for row in _rows(self._connection, LOCK_ALL, [list(ids)])]
 
-    def bury(self, tombstone: Reservation) -> bool:
-        """Leave a tombstone. False if there is a reservation by now."""
-        return self._connection.execute(BURY, [tombstone.id]).rowcount == 1
+    def bury(self, *tombstones: Reservation) -> None:
+        """Leave tombstones. LostRace if somebody reserved one of the ids meanwhile."""
+        ids = [each.id for each in tombstones]
+        if ids and self._connection.execute(BURY, [ids]).rowcount != len(ids):
+            raise LostRace("the reservation was made or released at the same moment; try again")
 
     def advance(self, *locked: Reservation) -> None:
         """Write the state and version of locked reservations."""

@@ -13,7 +13,7 @@ from mercato.group_commit import Turn
 from mercato.postgres import retried
 from mercato.rpc import Key
 from services.inventory import messages
-from services.inventory.domain import Basket, Change, Claim, Kind, Place, Stock, Warehouse, each_once
+from services.inventory.domain import Basket, Change, Claim, Kind, Ledger, Place, Stock, Warehouse, each_once
 from services.inventory.refusals import OutOfStock, UnknownWarehouse
 from services.inventory.reservation import Reservation, State
 from services.inventory.till import Till
@@ -79,21 +79,20 @@ class Inventory:
 
     def release_reservation(self, reservation_id: UUID) -> Reservation:
         """Give the stock back. What is not known yet is refused when it comes."""
+        return _only(retried(lambda: self.release_together([Turn.of(reservation_id)])))
+
+    def release_together(self, turns: Sequence[Turn[UUID]]) -> list[Outcome]:
+        """The same for reservations whose releases came together, in one transaction."""
         with self._work() as work:
-            tombstone = Reservation.tombstone(reservation_id)
-            if not (reservation := work.reservations.lock(reservation_id)):
-                if work.reservations.bury(tombstone):
-                    return tombstone
-                reservation = _locked(work, reservation_id)  # somebody reserved it in between
-            released = reservation.release()
-            if released is not reservation:
-                work.reservations.advance(released)
-            if reservation.holds:
-                ledger = work.stock.lock(reservation.places)
-                changes = released.give_back(ledger)
-                work.stock.write(ledger)
-                _tell_of(work, released, messages.stock_released(released, changes), changes)
-            return released
+            locked = {each.id: each for each in work.reservations.lock_all([turn.item for turn in turns])}
+            held = {place for each in locked.values() if each.holds for place in each.places}
+            ledger = work.stock.lock(held) if held else Ledger([])
+            now = dict(locked)
+            outcomes: list[Outcome] = [turn.decide(partial(_release, work, now, ledger)) for turn in turns]
+            work.reservations.advance(*(now[each] for each, before in locked.items() if now[each] is not before))
+            work.stock.write(ledger)
+            work.reservations.bury(*(each for each in now.values() if each.id not in locked))
+            return outcomes
 
     def consume_reservation(self, reservation_id: UUID, picked: Sequence[Claim]) -> Reservation:
         """Take what was picked out of the ledger, give the rest back."""
@@ -225,6 +224,15 @@ def _commit(work: Work, known: dict[UUID, Reservation], reservation_id: UUID) ->
     if committed is not reservation:
         _tell_of(work, committed, messages.stock_committed(committed))
     return committed
+
+
+def _release(work: Work, known: dict[UUID, Reservation], ledger: Ledger, reservation_id: UUID) -> Reservation:
+    reservation = known.get(reservation_id) or Reservation.tombstone(reservation_id)
+    released = known[reservation_id] = reservation.release()
+    if reservation.holds:
+        changes = released.give_back(ledger)
+        _tell_of(work, released, messages.stock_released(released, changes), changes)
+    return released
 
 
 def _locked(work: Work, reservation_id: UUID) -> Reservation:

@@ -39,8 +39,8 @@ class Reservations(Protocol):
         """Those of the reservations that there are, locked."""
         ...
 
-    def bury(self, tombstone: Reservation) -> bool:
-        """Leave a tombstone. False if there is a reservation by now."""
+    def bury(self, *tombstones: Reservation) -> None:
+        """Leave tombstones. LostRace if somebody reserved one of the ids meanwhile."""
         ...
 
     def advance(self, *locked: Reservation) -> None:

@@ -684,6 +684,27 @@ def test_confirmations_that_came_together_are_each_told_their_own(town: Town) ->
     assert town.told(held.id) == ["SlotHeld", "SlotConfirmed"]
 
 
+def test_releases_that_came_together_come_out_as_one_by_one(town: Town) -> None:
+    """What is held, confirmed, released before, unknown, named twice, and in another slot."""
+    outcomes = []
+    for together in (False, True):
+        one, other = town.a_slot(slot_capacity=9), town.a_slot(slot_capacity=9)
+        held, again, firm, gone = (town.hold(one.id).id for _ in range(4))
+        elsewhere, unknown = town.hold(other.id).id, _id()
+        town.order.ConfirmSlot(pb.ConfirmSlotRequest(hold_id=firm))
+        town.release(gone)
+        asked = [UUID(each) for each in (firm, unknown, held, elsewhere, gone, held, unknown)]
+        if together:
+            told = town.slots.release_together([Turn.of(each) for each in asked])
+        else:
+            told = [town.slots.release_slot(each) for each in asked]
+        shown = [(each.state, each.version) if isinstance(each, Hold) else each for each in told]
+        events = [town.told(each) for each in (held, again, firm, gone, elsewhere, unknown)]
+        outcomes.append((shown, events, town.slot(one).available, town.slot(other).available))
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][2:] == (8, 9)
+
+
 def test_no_statement_can_overbook_a_slot_whatever_the_code_thinks(town: Town) -> None:
     slot = town.a_slot(slot_capacity=1)
     for change in ("taken = 2", "taken = -1", "capacity = -1"):

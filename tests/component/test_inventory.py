@@ -416,6 +416,9 @@ def test_reservations_that_travel_together_are_each_told_their_own_and_tell_of_t
     committed = [pb.CommitReservationRequest(reservation_id=each.reservation_id) for each in (requests[0], requests[1])]
     outcomes = shop.servicer.together["CommitReservation"]([_item(each) for each in committed])
     assert [getattr(each, "state", type(each)) for each in outcomes] == [pb.Reservation.COMMITTED, NotFound]
+    released = [pb.ReleaseReservationRequest(reservation_id=each.reservation_id) for each in requests]
+    outcomes = shop.servicer.together["ReleaseReservation"]([_item(each) for each in released])
+    assert [getattr(each, "state", type(each)) for each in outcomes] == [pb.Reservation.RELEASED] * 4
     for request in (requests[0], requests[3]):
         assert shop.request_of(request.reservation_id) == {f"for {request.reservation_id}"}
 

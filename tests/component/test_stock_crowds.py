@@ -72,6 +72,24 @@ def test_a_set_of_baskets_comes_out_as_the_same_baskets_one_by_one(
     assert outcomes[0] == outcomes[1]
 
 
+fates = st.dictionaries(
+    st.integers(0, 9), st.sampled_from(["held", "committed", "consumed", "expired", "released", "buried"]), min_size=5
+)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(0, 11), min_size=2, max_size=14), fates)
+def test_a_set_of_releases_comes_out_as_the_same_releases_one_by_one(
+    world: World, numbers: list[int], earlier: dict[int, str]
+) -> None:
+    outcomes = []
+    for together in (False, True):
+        run = Run(world, {})
+        run.prepare(earlier)
+        outcomes.append((run.release(numbers, together=together), run.books()))
+    assert outcomes[0] == outcomes[1]
+
+
 class Run:
     """One of two equal beginnings, told apart by the names of their SKUs and ids."""
 
@@ -109,9 +127,18 @@ class Run:
                 (self._world.fleeting if fate == "expired" else self._world.inventory).reserve_stock(wanted)
             if fate in ("released", "buried"):
                 self._world.inventory.release_reservation(wanted.reservation_id)
-            if fate == "committed":
+            if fate in ("committed", "consumed"):
                 self._world.inventory.commit_reservation(wanted.reservation_id)
+            if fate == "consumed":
+                self._world.inventory.consume_reservation(wanted.reservation_id, wanted.claims)
         self._world.inventory.expire_reservations()
+
+    def release(self, numbers: Sequence[int], *, together: bool) -> list[object]:
+        """Release these, as one set or one after the other, and say what each was told."""
+        inventory, ids = self._world.inventory, [self._id(number) for number in numbers]
+        if together:
+            return [_shown(partial(_given, each)) for each in inventory.release_together(list(map(Turn.of, ids)))]
+        return [_shown(partial(inventory.release_reservation, each)) for each in ids]
 
     def books(self) -> dict[str, Any]:
         mine = str(self._own)

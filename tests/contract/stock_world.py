@@ -69,8 +69,8 @@ class MemoryStock:
     def lock_all(self, ids: Sequence[UUID]) -> list[Reservation]:
         return [self.reservations_by_id[each] for each in ids if each in self.reservations_by_id]
 
-    def bury(self, tombstone: Reservation) -> bool:
-        return self.reservations_by_id.setdefault(tombstone.id, tombstone) is tombstone
+    def bury(self, *tombstones: Reservation) -> None:
+        self.advance(*tombstones)
 
     def advance(self, *locked: Reservation) -> None:
         self.reservations_by_id.update({each.id: each for each in locked})
