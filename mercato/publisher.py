@@ -1,11 +1,12 @@
 """From rows of the outbox to records that Kafka has acknowledged."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from uuid import UUID
+from functools import lru_cache
+from typing import LiteralString, NamedTuple
 
+import orjson
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from mercato.errors import Unavailable
@@ -16,31 +17,41 @@ from mercato.kafka import Kafka
 PATIENCE = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row of the outbox."""
+COLUMNS: LiteralString = """
+    bucket, id, topic, aggregate_id, version, event_id::text, type, payload, headers::text, create_time"""
+
+
+class Row(NamedTuple):
+    """A row of the outbox: its COLUMNS."""
 
     bucket: int
     id: int
     topic: str
     aggregate_id: str
     version: int
-    event_id: UUID
+    event_id: str
     type: str
     payload: bytes
-    headers: dict[str, str]
+    headers: str
+    """JSON, as it is stored: all events of one request bring the same."""
     create_time: datetime
 
     def record_headers(self) -> dict[str, str]:
         """The headers of its record (CloudEvents, binary mode), those that the row brings along last."""
-        made = {
-            "ce_id": str(self.event_id),
+        return {
+            "ce_id": self.event_id,
             "ce_type": self.type,
             "ce_subject": self.aggregate_id,
             "ce_time": self.create_time.isoformat(),
             "version": str(self.version),
+            **_brought(self.headers),
         }
-        return made | self.headers
+
+
+@lru_cache(64)
+def _brought(headers: str) -> Mapping[str, str]:
+    found: dict[str, str] = orjson.loads(headers)
+    return found
 
 
 class Publisher:
@@ -57,29 +68,21 @@ class Publisher:
         failpoint("before_publish")
         producer = self._producer = self._producer or self._kafka.producer()
         failed: list[KafkaError] = []
+
+        def told(error: KafkaError | None, _: object) -> None:
+            if error is not None:
+                failed.append(error)
+
         try:
             for row in rows:
-                self._produce(producer, row, failed)
+                headers = row.record_headers()
+                key = headers["ce_subject"].encode()
+                producer.produce(row.topic, value=row.payload, key=key, headers=[*headers.items()], on_delivery=told)
             self._await_acknowledged(producer, failed)
         # The client raises its end (a fatal error) in the midst of telling what became of the records: a SystemError.
         except (BufferError, KafkaException, SystemError, Unavailable) as error:
             self._abandon(producer)
             raise Unavailable(f"Kafka takes no events: {failed[0] if failed else error}") from error
-
-    @staticmethod
-    def _produce(producer: Producer, row: Row, failed: list[KafkaError]) -> None:
-        def reported(error: KafkaError | None, _: object) -> None:
-            if error is not None:
-                failed.append(error)
-
-        headers = row.record_headers()
-        producer.produce(
-            row.topic,
-            key=headers["ce_subject"].encode(),
-            value=row.payload,
-            headers=[(name, value.encode()) for name, value in headers.items()],
-            on_delivery=reported,
-        )
 
     def _await_acknowledged(self, producer: Producer, failed: Sequence[KafkaError]) -> None:
         deadline = time.monotonic() + PATIENCE

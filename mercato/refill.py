@@ -9,17 +9,14 @@ from collections.abc import Callable
 from typing import Any, LiteralString
 
 from psycopg import Connection
-from psycopg.rows import class_row
 
 from mercato.kafka import Kafka
-from mercato.publisher import Publisher, Row
+from mercato.publisher import COLUMNS, Publisher, Row
 
 BATCH = 1024
 COUNT: LiteralString = "select count(*) from outbox_journal"
 # An aggregate's events lie in one bucket, and were numbered in their order.
-READ: LiteralString = """
-    select bucket, id, topic, aggregate_id, version, event_id, type, payload, headers, create_time
-    from outbox_journal order by bucket, id"""
+READ: LiteralString = f"select {COLUMNS} from outbox_journal order by bucket, id"  # noqa: S608  constants
 
 
 class Refill:
@@ -38,10 +35,10 @@ class Refill:
     def run(self, told: Callable[[int], object] = lambda _: None) -> int:
         """Publish all of them, and return how many. Unavailable when Kafka takes no more; then begin again."""
         published = 0
-        with self._connection.transaction(), self._connection.cursor("refill", row_factory=class_row(Row)) as cursor:
+        with self._connection.transaction(), self._connection.cursor("refill") as cursor:
             cursor.execute(READ)
             while rows := cursor.fetchmany(BATCH):
-                self._publisher.publish(rows)
+                self._publisher.publish([Row(*each) for each in rows])
                 published += len(rows)
                 told(len(rows))
         return published
