@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from auditor import orders
@@ -56,10 +57,12 @@ class Auditor:
 
     def audit(self) -> Report:
         """What holds, and what does not, at this moment."""
+        began = time.monotonic()
         connection = self._connected()
         self._read_early(connection)
         with snapshot(connection):
-            return self.examine(connection)
+            report = self.examine(connection)
+        return replace(report, seconds=time.monotonic() - began)
 
     def _read_early(self, connection: Connection) -> None:
         """Read the topics before the snapshot is taken."""
