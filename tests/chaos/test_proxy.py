@@ -15,7 +15,7 @@ from chaos.proxy import Proxies, Toxic, Way
 from mercato.local.server import HOST, free_port
 
 LINK = "echo"
-SOON = 5.0
+SOON = 30.0
 QUIET = 0.2
 
 

@@ -77,7 +77,12 @@ class Shop:
         return self.served.stub(PaymentServiceStub, principal)
 
     def authorize(
-        self, card: str = VISA, cents: int = 2500, payment_id: str = "", customer: Principal = ANNA, within: float = 5.0
+        self,
+        card: str = VISA,
+        cents: int = 2500,
+        payment_id: str = "",
+        customer: Principal = ANNA,
+        within: float = 30.0,
     ) -> pb.Payment:
         payment: pb.Payment = self.order.AuthorizePayment(
             pb.AuthorizePaymentRequest(
@@ -108,7 +113,7 @@ class Shop:
         payment: pb.Payment = self.order.SettleCash(pb.SettleCashRequest(payment_id=payment_id, amount=eur(cents)))
         return payment
 
-    def refund(self, payment_id: str, cents: int, key: str = "", within: float = 5.0) -> pb.Payment:
+    def refund(self, payment_id: str, cents: int, key: str = "", within: float = 30.0) -> pb.Payment:
         payment: pb.Payment = self.finance.RefundPayment(
             pb.RefundPaymentRequest(id=payment_id, amount=eur(cents), reason="broken", request_id=key or str(uuid7())),
             timeout=within,

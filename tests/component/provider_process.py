@@ -35,7 +35,7 @@ class ProviderProcess:
     def steer(self, path: str, **form: str) -> None:
         """Let something happen that clients cannot ask for: `/_expire`, `/_faults`."""
         headers = {"Authorization": f"Bearer {KEY}"}
-        httpx.post(f"{self.url}{path}", data=form, headers=headers, timeout=10).raise_for_status()
+        httpx.post(f"{self.url}{path}", data=form, headers=headers, timeout=60).raise_for_status()
 
     def start(self) -> None:
         """Start it, and return when it listens."""
@@ -49,7 +49,7 @@ class ProviderProcess:
         """End it, and return when it is gone."""
         assert self._process
         self._process.send_signal(how)
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=60)
 
     @contextmanager
     def gone(self) -> Iterator[None]:
@@ -72,7 +72,7 @@ class ProviderProcess:
 
     def log(self) -> list[dict[str, Any]]:
         """Everything that it did: the outside truth."""
-        reply = httpx.get(f"{self.url}/_log", headers={"Authorization": f"Bearer {KEY}"}, timeout=10)
+        reply = httpx.get(f"{self.url}/_log", headers={"Authorization": f"Bearer {KEY}"}, timeout=60)
         return [json.loads(line) for line in reply.raise_for_status().text.splitlines()]
 
     def done_for(self, name: str) -> list[str]:

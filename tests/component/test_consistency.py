@@ -65,7 +65,7 @@ def call(served: Served, who: Principal, rpc: str, request: Any, reply: Any, tok
     metadata = (("authorization", bearer), *((("x-consistency", token),) if token else ()))
     with grpc.insecure_channel(served.address) as channel:
         method = channel.unary_unary(SERVICE + rpc, type(request).SerializeToString, reply.FromString)
-        answer, ended = method.with_call(request, timeout=5, metadata=metadata)
+        answer, ended = method.with_call(request, timeout=30, metadata=metadata)
         trailers = dict(ended.trailing_metadata() or ())
     return answer, str(trailers.get("mercato-consistency", ""))
 

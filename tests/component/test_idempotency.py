@@ -83,11 +83,11 @@ def test_who_waits_longer_than_a_second_hears_that_the_key_is_in_use(inventory_d
 
     def linger(_: Any) -> None:
         under_way.set()
-        assert done.wait(10)
+        assert done.wait(60)
 
     first = threading.Thread(target=order, args=(inventory_database, key, linger))
     first.start()
-    assert under_way.wait(10)
+    assert under_way.wait(60)
     with pytest.raises(IdempotencyKeyInUse):
         order(inventory_database, key)
     done.set()

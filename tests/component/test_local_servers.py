@@ -149,19 +149,19 @@ def test_without_the_password_of_its_own_nobody_is_an_account(accounts: Valkey) 
 
 def test_f33_kafka_keeps_what_was_produced_and_takes_more_when_its_disk_was_full(tmp_path: Path) -> None:
     server = Kafka(tmp_path / "kafka", free_port())
-    settings = {"bootstrap.servers": server.url, "enable.idempotence": True, "message.timeout.ms": 2000}
+    settings = {"bootstrap.servers": server.url, "enable.idempotence": True, "message.timeout.ms": 60_000}
     with running(server, tmp_path / "log"):
         admin = AdminClient({"bootstrap.servers": server.url})
-        admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(10)
+        admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(60)
         produced(Producer(settings), b"yes")
         resource.prlimit(process_of(server), resource.RLIMIT_FSIZE, (1, 1))  # not a byte more in any file
         with pytest.raises(KafkaException):
-            produced(Producer(settings), b"no")
+            produced(Producer(settings | {"message.timeout.ms": 2000}), b"no")
     with running(server, tmp_path / "log"):
         produced(Producer(settings), b"again")
         consumer = Consumer({"bootstrap.servers": server.url, "group.id": "test", "enable.auto.commit": False})
         consumer.assign([TopicPartition("kept", 0, 0)])
-        assert [message.value() for message in consumer.consume(2, 10)] == [b"yes", b"again"]
+        assert [message.value() for message in consumer.consume(2, 60)] == [b"yes", b"again"]
         consumer.close()
 
 
@@ -169,7 +169,7 @@ def produced(producer: Producer, value: bytes) -> None:
     """Have Kafka acknowledge a record. KafkaException if it does not."""
     told: list[KafkaError | None] = []
     producer.produce("kept", value, on_delivery=lambda error, _: told.append(error))
-    producer.flush(30)
+    producer.flush(60)
     (error,) = told
     if error is not None:
         raise KafkaException(error)

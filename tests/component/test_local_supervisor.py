@@ -40,7 +40,7 @@ def pids(mesh: Mesh) -> dict[str, int | None]:
     return {report.name: report.pid for report in mesh.reports()}
 
 
-def eventually(law: Callable[[], bool], within: float = 10.0) -> None:
+def eventually(law: Callable[[], bool], within: float = 60.0) -> None:
     deadline = time.monotonic() + within
     while not law():
         assert time.monotonic() < deadline, "it never came true"

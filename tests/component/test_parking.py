@@ -11,7 +11,7 @@ from mercato.consumer import Consumer, Delivery, handlers
 from mercato.errors import NotFound, Unavailable
 from mercato.failpoint import arm
 from mercato.kafka import Kafka
-from mercato.parking import Parked, ParkedEvents, Redriven, StillRefused
+from mercato.parking import ENOUGH, Parked, ParkedEvents, Redriven, StillRefused
 from mercato.postgres import Database, Work
 from mercato.rpc.call import Call, calling
 from mercato.testing import at_once
@@ -213,7 +213,7 @@ def test_bytes_that_are_no_event_make_nobody_wait_and_can_only_be_discarded(read
 def test_a_redrive_ends_in_time_to_say_how_far_it_came(reader: Reader) -> None:
     consumer = poisoned(reader, "a2")
     reader.bad.clear()
-    with calling(Call(ends=time.monotonic() + 0.2)):
+    with calling(Call(ends=time.monotonic() + ENOUGH)):
         assert consumer.redriver.redrive(letters(reader)[0]) == Redriven(0, 3)
     assert consumer.redriver.redrive(letters(reader)[0]) == Redriven(3, 0)
 

@@ -53,7 +53,7 @@ def _faulty(shop: Shop, **rates: str) -> Iterator[None]:
 
 def _movements(shop: Shop) -> list[dict[str, Any]]:
     """What moved at the provider: the outside truth."""
-    reply = httpx.get(f"{shop.provider.url}/_audit", headers={"Authorization": f"Bearer {KEY}"}, timeout=10)
+    reply = httpx.get(f"{shop.provider.url}/_audit", headers={"Authorization": f"Bearer {KEY}"}, timeout=60)
     return [json.loads(line) for line in reply.raise_for_status().text.splitlines()]
 
 

@@ -36,7 +36,7 @@ from mercato.rpc.status import error_of_call
 from mercato.testing import Served, a_customer, a_guest, at_once, serve, staff
 from tests.probe import SERVICE, Line, Probe, ProbeServiceStub, Reply, Request
 
-LONG = 10.0
+LONG = 30.0
 ANN = a_customer("ann")
 
 
@@ -398,7 +398,7 @@ def test_streams_that_never_end_do_not_hold_up_calls(bench: Bench) -> None:
         thread.start()
     assert going.acquire(timeout=LONG)
     assert going.acquire(timeout=LONG)
-    assert served.stub(ProbeServiceStub, ANN).Read(Request(text="at once"), timeout=2.0).text == "at once"
+    assert served.stub(ProbeServiceStub, ANN).Read(Request(text="at once"), timeout=LONG).text == "at once"
     end.set()
     for thread in threads:
         thread.join(LONG)
@@ -428,7 +428,7 @@ def test_too_many_waiting_calls_are_refused_at_once_even_when_every_thread_is_st
     assert stuck.wait(LONG)
     for thread in threads[1:]:
         thread.start()
-    assert all(refused.acquire(timeout=2.0) for _ in range(8))  # while the only thread is held
+    assert all(refused.acquire(timeout=LONG) for _ in range(8))  # while the only thread is held
     go.set()
     for thread in threads:
         thread.join(LONG)
@@ -520,7 +520,7 @@ def test_a_neighbour_that_is_not_there_is_unavailable(bench: Bench) -> None:
     stub = served.stub(ProbeServiceStub, ANN)
     served.server.stop(0)
     with pytest.raises(Unavailable):
-        stub.Read(Request(), timeout=1.0)
+        stub.Read(Request(), timeout=LONG)
 
 
 def test_a_neighbour_whose_address_nobody_told_is_named(bench: Bench) -> None:

@@ -23,7 +23,7 @@ from mercato.rpc.channel import Channels
 from tests.probe import SERVICE, ProbeServiceStub, Request
 
 ROOT = Path(__file__).resolve().parents[2]
-LONG = 20.0
+LONG = 60.0
 
 
 class Bakery:
@@ -276,5 +276,5 @@ def test_after_the_end_there_is_nobody_to_call(keys: Path, bakeries: list[Bakery
     bakery.end()
     channels = bakery.channels(ready["grpc"])
     with pytest.raises(Unavailable):
-        channels.stub(ProbeServiceStub, NOBODY).Once(Request(), timeout=1.0)
+        channels.stub(ProbeServiceStub, NOBODY).Once(Request(), timeout=LONG)
     channels.close()

@@ -38,7 +38,7 @@ class Door(ThreadingHTTPServer):
 
     def take(self) -> stripe.Event:
         """The next webhook, its signature checked by the SDK."""
-        body, signature = self.came.get(timeout=20)
+        body, signature = self.came.get(timeout=60)
         # The SDK's own check: whether ours is Stripe's scheme is not for us to say.
         event: stripe.Event = stripe.Webhook.construct_event(body, signature, SECRET)
         return event

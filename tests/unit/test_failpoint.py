@@ -70,7 +70,7 @@ def test_whoever_hangs_goes_on_when_the_place_is_disarmed() -> None:
     while not struck():
         assert hanging.is_alive()
     arm("there=raise", development=True)
-    hanging.join(10)
+    hanging.join(60)
     assert not hanging.is_alive()
 
 

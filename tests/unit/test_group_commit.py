@@ -16,7 +16,7 @@ from mercato.group_commit import GroupCommit, Turn
 from mercato.rpc.call import Call, calling, current_call
 from mercato.sqlstate import LostRace
 
-SOON = 10.0
+SOON = 60.0
 
 
 class Refused(FailedPrecondition):

@@ -10,7 +10,7 @@ from mercato.failpoint import failpoint, passed, record
 from mercato.testing import FixedClock
 from mercato.worker import FAILURES, Loop, every
 
-LONG = 10.0
+LONG = 60.0
 
 
 class Scripted:

@@ -116,12 +116,12 @@ class Running:
         self.replies = Replies(self._config.cache_bytes, frozenset({"product"}))
         self._stop = asyncio.Event()
         self._life = begin(serve(self._settings, self._config, self._stop, self.replies))
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=15)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
         self._wait_until_ready()
 
     def _wait_until_ready(self) -> None:
         pause = threading.Event()
-        for _ in range(500):
+        for _ in range(5000):
             try:
                 self.client.get("/readyz")
                 return
@@ -143,7 +143,7 @@ class Running:
     def close(self) -> None:
         """End it."""
         self.stop()
-        self._life.result(20)
+        self._life.result(60)
         self.client.close()
 
 

@@ -79,7 +79,7 @@ def happens(kafka: Kafka, *ids: str) -> None:
     producer = kafka.producer()
     for each in ids:
         producer.produce("mercato.product.v1", key=each.encode(), value=b"")
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
 
 
 def asked(mesh: Mesh, rpc: str) -> list[Asked]:

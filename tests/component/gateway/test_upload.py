@@ -279,7 +279,7 @@ def test_who_leaves_midway_leaves_nothing_behind(port: int, watched: Watched, fr
 
 
 def test_a_body_that_stalls_is_given_up(start: Any, watched: Watched) -> None:
-    running: Running = start(MERCATO_GATEWAY_BODY_TIMEOUT="200ms")
+    running: Running = start(MERCATO_GATEWAY_BODY_TIMEOUT="1s")
     watched.go_on.set()
     with head(running.port, "Content-Length: 1000000") as connection:
         connection.sendall(FULL)
