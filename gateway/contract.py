@@ -123,6 +123,9 @@ def _operation(rpc: MethodDescriptor) -> Operation:
     bindings = tuple(_binding(each) for each in (rule, *rule.additional_bindings))
     for binding in bindings:
         _check(rpc, binding)
+    for limit in policy_of(rpc).limits_by_field:
+        if field_at(rpc.input_type, limit.field) is None:
+            raise ValueError(f"{rpc.full_name}: the rate counts by {limit.field or 'a field'}, which is no field")
     message = message_factory.GetMessageClass
     return Operation(rpc, bindings, policy_of(rpc), message(rpc.input_type), message(rpc.output_type))
 

@@ -72,9 +72,11 @@ class Endpoint:
         """The answer to a request. Problem, MercatoError or AioRpcError when there is none."""
         principal = await self._mesh.admit(self.operation, request, JSON)
         message = await self._message(request, variables, principal)
+        await self._mesh.rates.count_about(self.operation, message, request.scope)
         if self.plain and _is_plain(request):
             return _given(request, await self.plain.reply(key_of(request.scope), message, visit))
         reply = await self._call(message, visit, principal)
+        await self._mesh.rates.know(self.operation, message, request.scope)
         if not self.operation.safe:
             # Others hear of it by an event; whoever comes by this gateway shall not wait for that.
             self._mesh.replies.drop(self.operation.service, ids_in(reply.message, ("id",)), time.monotonic())

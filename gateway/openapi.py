@@ -19,6 +19,7 @@ from gateway.schema import Schema, Schemas, is_required
 from gateway.sessions import COOKIE
 from gateway.values import single
 from gateway.writer import dumps
+from mercato.policy import Limit
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 SIGNED_IN: list[Schema] = [{"bearer": []}, {"cookie": []}]
@@ -97,11 +98,18 @@ def public_path(template: Template) -> str:
 def _how_often(operation: Operation) -> str:
     """The rates of an operation in words."""
     limits = (
-        f"{each.rate.requests} in {each.rate.seconds:g} s for each {'session' if each.per == 'principal' else each.per}"
-        for each in operation.policy.limits
+        f"{each.rate.requests} in {each.rate.seconds:g} s for each {_counted(each)}"
+        for each in (*operation.policy.limits, *operation.policy.limits_by_field)
     )
     told = " and ".join(limits)
     return f"\n\n**How often:** {told}; see the `RateLimit-*` headers." if told else ""
+
+
+def _counted(limit: Limit) -> str:
+    """What a rate counts together, in words."""
+    if limit.field:
+        return f"`{lower_camel(limit.field)}` (not where that succeeded before)"
+    return "session" if limit.per == "principal" else limit.per
 
 
 def variable_name(path: str) -> str:
@@ -262,7 +270,7 @@ class _Described:
         # Whose it is stands in the request, so that of another's there is nothing.
         found += ["NOT_FOUND"] if {*policy.own_fields} & {*operation.rpc.input_type.fields_by_name} else []
         found += ["IDEMPOTENCY_KEY_REQUIRED"] if policy.key_required else []
-        found += ["RATE_LIMITED"] if policy.limits else []
+        found += ["RATE_LIMITED"] if policy.limits or policy.limits_by_field else []
         body = ["REQUEST_TIMEOUT", "MESSAGE_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE"] if self._binding.body else []
         return [*found, "NOT_ACCEPTABLE", *(["MALFORMED_JSON", *body] if body and not operation.uploads else body)]
 

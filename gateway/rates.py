@@ -1,16 +1,22 @@
 """How often operations may be asked for: the contract's rates, counted in Redis for all gateways together.
 
+Who asks is counted before anything is read, what they ask about once it is: many addresses that try passwords for one
+account use up that account's rate. An address that got in before is known, and not counted by that: the owner of an
+account that is under attack is not shut out of it. Redis learns digests, and no value of a field.
+
 While Redis is away each gateway counts for itself: a fair share of every rate, and of strict ones a quarter of that.
 That Redis does not answer is never a reason to refuse anybody.
 """
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Protocol
 
+from google.protobuf.message import Message
 from starlette.types import Scope
 
 from gateway.contract import Operation
@@ -26,22 +32,29 @@ STANDING = "mercato.standing"
 """The key in the ASGI scope for the headers that tell a client how it stands with its limits."""
 _STRICT = 0.25
 _BREAK = 1.0  # seconds for which Redis is not asked again after it failed
+_KNOWN_FOR = 30 * 24 * 3600  # seconds for which an address is known that got in
 _LIMITED = Counter("gateway_rate_limited", "Requests refused because there were too many.", ("route",))
 _ALONE = Counter("gateway_rates_counted_alone", "Requests counted by this process alone, for Redis did not answer.")
 
 
-class Scripts(Protocol):
-    """What runs scripts: a Redis client."""
+class Counts(Protocol):
+    """Where it is counted: a Redis client."""
 
     def register_script(self, script: str) -> Any:
         """A function of the script's keys and arguments."""
+
+    def exists(self, *names: str) -> Any:
+        """How many of these keys there are."""
+
+    def set(self, name: str, value: str, *, ex: int) -> Any:
+        """Keep a value for some seconds."""
 
 
 @dataclass(slots=True)
 class Rates:
     """Counts requests and refuses what is too many."""
 
-    redis: Scripts | None
+    redis: Counts | None
     factor: float = 1.0
     gateways: int = 1
     trusted: Sequence[Network] = ()
@@ -53,16 +66,42 @@ class Rates:
         """Count a request, and note for its answer how the client stands. Problem RATE_LIMITED when it is too many."""
         if not (limits := operation.policy.limits):
             return
-        ruling = await self._decide(operation.name, limits, principal, address(scope, self.trusted))
+        sender = address(scope, self.trusted)
+        who = [principal.subject or sender if each.per == "principal" else sender for each in limits]
+        ruling = await self._decide([f"rate:{operation.name}:{each}" for each in who], limits)
         scope[STANDING] = standing(ruling)
-        if not ruling.allowed:
-            _LIMITED.add(operation.name)
-            problem = Problem.edge("RATE_LIMITED")
-            problem.retry_after = ruling.retry_after
-            raise problem
+        _judge(operation, ruling)
 
-    async def _decide(self, name: str, limits: Sequence[Limit], principal: Principal, sender: str) -> Ruling:
-        keys = [f"rate:{name}:{principal.subject or sender if each.per == 'principal' else sender}" for each in limits]
+    async def count_about(self, operation: Operation, message: Message, scope: Scope) -> None:
+        """Count what a request is about, unless its address is known for that. Problem RATE_LIMITED.
+
+        How that stands is told to whoever is refused, and to nobody else: it tells what others do.
+        """
+        if not (limits := operation.policy.limits_by_field):
+            return
+        about = [_about(operation, each, message) for each in limits]
+        if await self._known([self._mark(each, scope) for each in about]):
+            return
+        ruling = await self._decide(about, limits)
+        if not ruling.allowed:
+            scope[STANDING] = standing(ruling)
+        _judge(operation, ruling)
+
+    async def know(self, operation: Operation, message: Message, scope: Scope) -> None:
+        """Remember that what a request asked for came true for its address."""
+        for each in operation.policy.limits_by_field:
+            await self._remember(self._mark(_about(operation, each, message), scope))
+
+    async def _remember(self, mark: str) -> None:
+        await self._ask(lambda redis: redis.set(mark, "", ex=_KNOWN_FOR))
+
+    def _mark(self, about: str, scope: Scope) -> str:
+        return f"{about}:{address(scope, self.trusted)}"
+
+    async def _known(self, marks: Sequence[str]) -> bool:
+        return bool(await self._ask(lambda redis: redis.exists(*marks)) == len(marks))
+
+    async def _decide(self, keys: Sequence[str], limits: Sequence[Limit]) -> Ruling:
         counted = [(key, each.rate.scaled(self.factor)) for key, each in zip(keys, limits, strict=True)]
         if (shared := await self._shared(counted)) is not None:
             return shared
@@ -73,18 +112,39 @@ class Rates:
 
     async def _shared(self, counted: Counted) -> Ruling | None:
         """The ruling by what all gateways counted; None while Redis is away."""
+        keys, arguments = script_arguments(counted)
+        ahead = await self._ask(lambda redis: self._counting(redis)(keys=keys, args=arguments))
+        return None if ahead is None else ruled([rate for _, rate in counted], [float(each) for each in ahead])
+
+    def _counting(self, redis: Counts) -> Any:
+        if self._script is None:
+            self._script = redis.register_script(SCRIPT)
+        return self._script
+
+    async def _ask(self, question: Callable[[Counts], Awaitable[Any]]) -> Any:
+        """What Redis answers; None while it is away."""
         if self.redis is None or time.monotonic() < self._asked_again:
             return None
-        if self._script is None:
-            self._script = self.redis.register_script(SCRIPT)
-        keys, arguments = script_arguments(counted)
         try:
-            ahead = await self._script(keys=keys, args=arguments)
-            return ruled([rate for _, rate in counted], [float(each) for each in ahead])
+            return await question(self.redis)
         except Exception as problem:  # noqa: BLE001 -- whatever ails Redis, requests are counted here
             self._asked_again = time.monotonic() + _BREAK
             log.get(__name__).warning("rates.counted_alone", problem=str(problem))
             return None
+
+
+def _judge(operation: Operation, ruling: Ruling) -> None:
+    if not ruling.allowed:
+        _LIMITED.add(operation.name)
+        problem = Problem.edge("RATE_LIMITED")
+        problem.retry_after = ruling.retry_after
+        raise problem
+
+
+def _about(operation: Operation, limit: Limit, message: Message) -> str:
+    """The key of what a request is about: a digest, for it may be personal, of all spellings that may mean the same."""
+    value = str(getattr(message, limit.field)).casefold()
+    return f"rate:{operation.name}:{limit.field}:{blake2b(value.encode(), digest_size=16).hexdigest()}"
 
 
 def standing(ruling: Ruling) -> Mapping[str, str]:

@@ -43,11 +43,12 @@ class Criticality(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How often an rpc may be asked for by one address, or by one principal."""
+    """How often an rpc may be asked for by one address, by one principal, or about one value of a field."""
 
     per: str
     rate: Rate
     strict: bool = False
+    field: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,9 @@ class Policy:
     together: bool = False
     served_by: str = ""
     limits: tuple[Limit, ...] = ()
+    """What is counted of whoever asks."""
+    limits_by_field: tuple[Limit, ...] = ()
+    """What is counted of what they ask about."""
     keeping: Keeping | None = None
     criticality: Criticality = Criticality.SHEDDABLE_PLUS
 
@@ -105,14 +109,15 @@ def policy_of(method: MethodDescriptor) -> Policy:
         repeatable=bool(policy.idempotent_by) or options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
         together=policy.together,
         served_by=policy.served_by,
-        limits=tuple(_limit(each) for each in policy.rate),
+        limits=tuple(_limit(each) for each in policy.rate if each.per != pb.Per.FIELD),
+        limits_by_field=tuple(_limit(each) for each in policy.rate if each.per == pb.Per.FIELD),
         keeping=_keeping(policy.cache) if policy.HasField("cache") else None,
         criticality=_criticality(policy, for_users=over_http and policy.HasField("access")),
     )
 
 
 def _limit(given: pb.Rate) -> Limit:
-    return Limit(pb.Per.Name(given.per).lower(), Rate(given.requests, given.seconds), given.strict)
+    return Limit(pb.Per.Name(given.per).lower(), Rate(given.requests, given.seconds), given.strict, given.field)
 
 
 def _keeping(given: pb.Cache) -> Keeping:

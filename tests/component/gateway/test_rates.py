@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from ipaddress import ip_network
+from itertools import takewhile
 from typing import Any
 
 import httpx
@@ -85,6 +86,50 @@ def test_without_redis_each_gateway_counts_for_itself_and_strictly_where_that_ma
     alone = start(MERCATO_REDIS_URL=nowhere, MERCATO_GATEWAY_RATE_FACTOR="1")
     statuses = [sign_in(alone).status_code for _ in range(4)]
     assert statuses == [401] * 3 + [429]
+
+
+def from_somewhere(gateway: Running, place: int, email: str = SIGN_IN["email"]) -> httpx.Response:
+    """A try to sign in from one of very many addresses."""
+    sender = {"X-Forwarded-For": f"203.0.{place // 250}.{place % 250}"}
+    return gateway.client.post("/v1/sessions", json={**SIGN_IN, "email": email}, headers=sender)
+
+
+@pytest.fixture
+def proxied(start: Callable[..., Running], strict: Running, valkey_url: str) -> Running:
+    """A gateway with the rates of production that hears from a proxy who asks."""
+    trusted = {"MERCATO_GATEWAY_TRUSTED_PROXIES": "127.0.0.0/8", "MERCATO_GATEWAY_RATE_FACTOR": "1"}
+    return start(MERCATO_REDIS_URL=valkey_url, **trusted)
+
+
+def test_many_addresses_that_try_one_account_are_refused_and_its_owner_is_not(proxied: Running, mesh: Mesh) -> None:
+    mesh.user.answers["SignIn"] = lambda _: user_pb2.SignInResponse(token="t")
+    assert from_somewhere(proxied, 0).status_code == 201
+    mesh.user.answers["SignIn"] = refused
+    spellings = ("a@example.org", "A@Example.ORG")
+    tries = (from_somewhere(proxied, 1 + number, spellings[number % 2]) for number in range(200))
+    passed = [*takewhile(lambda answer: answer.status_code == 401, tries)]
+    last = next(tries)
+    assert len(passed) >= 29  # the owner's own was the first of thirty
+    assert problem(last, 429, "RATE_LIMITED")
+    assert 1 <= int(last.headers["retry-after"]) <= 120
+    assert last.headers["ratelimit-policy"] == "30;w=3600"
+    assert {each.headers["ratelimit-limit"] for each in passed} == {"12"}
+    assert from_somewhere(proxied, 0).status_code == 401
+    assert from_somewhere(proxied, 40, "b@example.org").status_code == 401
+
+
+def test_nobody_learns_from_the_rate_who_has_an_account_or_what_was_asked(
+    proxied: Running, mesh: Mesh, valkey_url: str
+) -> None:
+    from redis import Redis
+
+    asked = len(mesh.user.asked)
+    tries = (from_somewhere(proxied, number, "nobody@example.org").status_code for number in range(200))
+    passed = len([*takewhile(lambda status: status == 401, tries)])
+    assert next(tries) == 429
+    assert len([each for each in mesh.user.asked[asked:] if each.rpc == "SignIn"]) == passed >= 30
+    with Redis.from_url(valkey_url) as redis:
+        assert not [key for key in redis.keys("*") if b"nobody" in key]
 
 
 @pytest.mark.parametrize("ailing", [full, only_reading])
