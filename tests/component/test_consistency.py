@@ -211,7 +211,7 @@ def test_what_waits_behind_a_parked_event_has_not_arrived(catalog: Database) -> 
 
 
 def test_the_longest_token_is_taken_back_by_the_edge() -> None:
-    from gateway.edge import _LONGEST_CONSISTENCY
+    from gateway.calls import LONGEST_CONSISTENCY
 
     written = {f"inventory/{uuid7()}": 10**6 + number for number in range(32)}
-    assert len(consistency_token(written)) <= _LONGEST_CONSISTENCY
+    assert len(consistency_token(written)) <= LONGEST_CONSISTENCY
