@@ -164,9 +164,19 @@ def redeliver(order: Order, hold_id: UUID, slot: Slot) -> Events:
     return [RedeliveryPlanned(number, hold_id, derive(order.id, f"shipment:{number}"), slot)]
 
 
-def redelivery_failed(order: Order, reason: str) -> Events:
+def is_to_go_out(order: Order, planned: RedeliveryPlanned) -> bool:
+    """Whether this is the attempt that is being prepared: the courier may have been faster, and may have failed."""
+    return order.redelivery is not None and order.redelivery.number == planned.number
+
+
+def redelivery_failed(order: Order, planned: RedeliveryPlanned, reason: str) -> Events:
     """The slot of the new attempt was lost: another one has to be chosen."""
-    return [RedeliveryFailed(reason)] if order.redelivery else NOTHING
+    return [RedeliveryFailed(reason)] if is_to_go_out(order, planned) else NOTHING
+
+
+def ready_again(order: Order, planned: RedeliveryPlanned) -> Events:
+    """Packed for the new attempt."""
+    return ready(order, order.payment_id, order.payment_method, None) if is_to_go_out(order, planned) else NOTHING
 
 
 def picked_up(order: Order, shipment_id: UUID) -> Events:

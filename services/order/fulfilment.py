@@ -104,7 +104,9 @@ class Fulfilment:
         return lambda now: decisions.payment_failed(now, code)
 
     def redeliver(self, order: Order, event: RedeliveryPlanned) -> Decide:
-        """Secure the new slot, plan the new shipment, let the courier come."""
+        """Secure the new slot, plan the new shipment, let the courier come; of an attempt that is over, nothing."""
+        if not decisions.is_to_go_out(order, event):
+            return lambda _: NOTHING
         try:
             self._secure_slot(order, event)
         except MercatoError as error:
@@ -112,10 +114,10 @@ class Fulfilment:
                 raise
             self._deliveries.release_slot(event.hold_id)
             reason = error.reason
-            return lambda now: decisions.redelivery_failed(now, reason)
+            return lambda now: decisions.redelivery_failed(now, event, reason)
         self._plan(order, event.shipment_id, event.hold_id, order.cash_due)
         self._deliveries.ready_shipment(event.shipment_id, order.cash_due)
-        return lambda now: decisions.ready(now, now.payment_id, now.payment_method, None)
+        return lambda now: decisions.ready_again(now, event)
 
     def _secure_slot(self, order: Order, event: RedeliveryPlanned) -> None:
         # Asked first for the case that the hold has run out; one that stands answers as the first time.

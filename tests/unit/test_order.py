@@ -289,11 +289,15 @@ def test_another_delivery_has_a_shipment_of_its_own_and_a_lost_slot_takes_it_bac
         decisions.redeliver(order, uuid7(), SLOT)
     with pytest.raises(TooLateToCancel):
         decisions.cancel(order, by_staff=True)
-    ready = then(order, decisions.ready(order, order.payment_id, "", None))
+    ready = then(order, decisions.ready_again(order, planned))
     assert (ready.state, ready.slot, ready.shipment_id) == (State.READY, OTHER_SLOT, planned.shipment_id)
     assert ready.captured_total == usd(910)
-    lost = then(order, decisions.redelivery_failed(order, "SLOT_FULL"))
-    assert decisions.redeliver(lost, uuid7(), SLOT)
+    lost = then(order, decisions.redelivery_failed(order, planned, "SLOT_FULL"))
+    (next_one,) = decisions.redeliver(lost, uuid7(), SLOT)
+    assert isinstance(next_one, RedeliveryPlanned)
+    again = evolve(lost, next_one)
+    assert not decisions.ready_again(again, planned)
+    assert not decisions.redelivery_failed(again, planned, "SLOT_FULL")
 
 
 def test_what_the_payment_service_says_is_taken_over_once() -> None:
