@@ -32,5 +32,10 @@ def _row(operation: Operation) -> str:
     binding = operation.bindings[0]
     address = f"{binding.method} {public_path(binding.template)}"
     cells = [ALL if operation.policy.anyone else NO, *(may(operation.policy, role) for role in ROLES)]
-    name = f"<code>{escape(address)}</code><br><small>{operation.name}</small>"
+    name = f"<code>{_breaking(escape(address))}</code><br><small>{operation.name}</small>"
     return f"<tr><td>{name}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def _breaking(address: str) -> str:
+    """An address that may break where a part of it begins, and not within a word."""
+    return address.replace("/", "<wbr>/").replace(":", "<wbr>:")

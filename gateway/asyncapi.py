@@ -12,12 +12,12 @@ from gateway.schema import Schema, Schemas
 from mercato.topic import topic
 
 _EVENTS = "_events.proto"
-_ABOUT = (
+ABOUT = (
     "What happens in the shop, for services that follow it. A record's key is its aggregate, its value the protobuf "
     "message; events of one aggregate come in the order of `version`, and any may come twice: skip a version that is "
     "not above the last. No event carries a person's name, e-mail, address, phone or note."
 )
-_HEADERS: Schema = {
+HEADERS: Schema = {
     "type": "object",
     "required": ["ce_id", "ce_type", "ce_source", "ce_subject", "ce_time", "version"],
     "properties": {
@@ -57,7 +57,7 @@ def document(files: Iterable[FileDescriptor], comments: Mapping[str, str]) -> Sc
         messages |= frames
     return {
         "asyncapi": "3.0.0",
-        "info": {"title": "Mercato events", "version": "1", "description": _ABOUT},
+        "info": {"title": "Mercato events", "version": "1", "description": ABOUT},
         "defaultContentType": "application/x-protobuf",
         "channels": channels,
         "operations": operations,
@@ -87,6 +87,6 @@ def _message(event: Descriptor, schemas: Schemas, comments: Mapping[str, str]) -
         "name": event.full_name,
         "title": event.name,
         "summary": comments.get(event.full_name, ""),
-        "headers": _HEADERS,
+        "headers": HEADERS,
         "payload": schemas.message(event),
     }

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ _FIELD, _NESTED_MESSAGE, _NESTED_ENUM, _METHOD, _VALUE = 2, 3, 4, 2, 2
 
 Steps = tuple[int, ...]
 _ERRORS = re.compile(r"(?:Errors|Refused[^:]*): (?P<reasons>.*)", re.DOTALL)
+_NAME = re.compile("`([^`]+)`")
 _REASON = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b|\bNOT_FOUND\b")
 
 
@@ -32,6 +34,11 @@ def reasons_in(comment: str) -> list[str]:
     """The reasons that a comment names as the errors of an rpc."""
     match = _ERRORS.search(comment)
     return list(dict.fromkeys(_REASON.findall(match["reasons"]))) if match else []
+
+
+def as_html(comment: str) -> str:
+    """A comment for a page: what stands in backticks is a name."""
+    return _NAME.sub(r"<code>\1</code>", escape(comment))
 
 
 def _of_file(file: descriptor_pb2.FileDescriptorProto) -> Iterator[tuple[str, str]]:

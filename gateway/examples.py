@@ -17,7 +17,7 @@ from gateway.values import single
 
 ID = "0190a6e0-0000-7000-8000-00000000000a"
 _TIME = "google.protobuf.Timestamp"
-_KNOWN: Mapping[str, Mapping[str, Any]] = {
+KNOWN: Mapping[str, Mapping[str, Any]] = {
     "google.type.Money": {"currencyCode": "USD", "units": "4", "nanos": 990000000},
     "google.type.LatLng": {"latitude": 39.1031, "longitude": -84.5120},
 }
@@ -35,8 +35,8 @@ class Examples:
 
     def message(self, message: Descriptor, without: frozenset[str] = frozenset(), depth: int = _DEPTH) -> Any:
         """An example of a message as JSON; optional parts of it stop at a depth."""
-        if message.full_name in _KNOWN:
-            return dict(_KNOWN[message.full_name])
+        if message.full_name in KNOWN:
+            return dict(KNOWN[message.full_name])
         fields = (field for field in message.fields if field.name not in without and self._is_settable(field))
         return {field.json_name: value for field in _chosen(fields) if (value := self._field(field, depth)) is not None}
 

@@ -1,7 +1,6 @@
 """Pages for people: the front page, the documents, and one page for each reason of a problem."""
 
 import gzip
-import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -15,10 +14,10 @@ from google.protobuf.descriptor import FileDescriptor
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from gateway import accesstable, asyncapi
+from gateway import accesstable, asyncapi, eventspage
 from gateway.advice import ADVICE
 from gateway.calls import Visit
-from gateway.comments import reasons_in
+from gateway.comments import as_html, reasons_in
 from gateway.contract import Operation
 from gateway.dispatch import Handler
 from gateway.openapi import document
@@ -39,7 +38,6 @@ _SWAGGERS = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
-_NAME = re.compile("`([^`]+)`")
 _AN_HOUR = "public, max-age=3600"
 
 
@@ -55,6 +53,7 @@ class Pages:
     ) -> None:
         self._document = dumps(document(operations, comments, further))
         self._events = dumps(asyncapi.document(files, comments))
+        self._events_page = eventspage.page(files, comments)
         self._access = accesstable.table(operations)
         self._reasons = {kebab(reason): reason for reason in KNOWN}
         self._named_by: dict[str, list[str]] = {}
@@ -71,6 +70,7 @@ class Pages:
             "/asyncapi.json": self.asyncapi,
             "/docs": self.docs,
             "/docs/access": self.access,
+            "/docs/events": self.events,
             "/docs/{name}": self.asset,
             "/docs/problems": self.problems,
             "/docs/problems/{reason}": self.problem,
@@ -96,6 +96,10 @@ class Pages:
             "caller's; another's is answered like a missing one.</p>"
         )
         return _page("Access", f"<h1>Who may do what</h1>\n{about}\n<div class=wide>{self._access}</div>")
+
+    async def events(self, _request: Request, _variables: Mapping[str, str], _visit: Visit) -> Response:
+        """What the services tell each other, and whoever else follows."""
+        return _page("Events", self._events_page)
 
     async def docs(self, _request: Request, _variables: Mapping[str, str], _visit: Visit) -> Response:
         """The document, to read and to try out."""
@@ -140,8 +144,7 @@ def _packed(name: str) -> bytes:
 
 
 def _advice(reason: str) -> str:
-    advice = escape(KNOWN[reason][1] if reason in KNOWN else ADVICE.get(reason, "The problem's detail tells why."))
-    return _NAME.sub(r"<code>\1</code>", advice)
+    return as_html(KNOWN[reason][1] if reason in KNOWN else ADVICE.get(reason, "The problem's detail tells why."))
 
 
 def _listed(operations: Iterable[str]) -> str:

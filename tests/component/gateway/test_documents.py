@@ -1,12 +1,18 @@
 """The documents: valid, complete and true."""
 
+import json
+import re
 from collections.abc import Iterator
+from html import unescape
 from typing import Any
 
 import httpx
 import pytest
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from gateway.asyncapi import events
+from gateway.comments import as_html
 from gateway.contract import operations, published
 from gateway.openapi import public_path
 from gateway.reasons import KNOWN
@@ -85,7 +91,7 @@ def test_the_api_docs_are_served_from_here(client: httpx.Client, path: str) -> N
 def test_the_front_page_says_where_to_go(client: httpx.Client) -> None:
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")
-    for address in ("/docs", "/openapi.json", "/asyncapi.json", "/docs/access", "/docs/problems"):
+    for address in ("/docs", "/openapi.json", "/asyncapi.json", "/docs/access", "/docs/events", "/docs/problems"):
         assert f'href="{address}"' in page.text
         assert client.get(address).status_code == 200
 
@@ -135,6 +141,18 @@ def test_every_public_event_is_in_the_events_document(told: dict[str, Any]) -> N
     assert told["channels"].keys() == {"product", "inventory", "order", "payment", "delivery", "user", "live"}
     assert {"StockLow", "PriceChanged", "ShipmentFailed", "RolesChanged"} <= told["components"]["messages"].keys()
     assert "VariantFact" not in told["components"]["messages"]
+
+
+def test_the_page_of_events_shows_each_event_with_a_true_example(client: httpx.Client, told: dict[str, Any]) -> None:
+    page = client.get("/docs/events").text
+    examples = [json.loads(unescape(each)) for each in re.findall(r"<pre>(.*?)</pre>", page, re.DOTALL)]
+    names = [name for service in sorted(events(published())) for name in told["channels"][service]["messages"]]
+    assert re.findall(r'<h3 id="(\w+)">', page) == names
+    for name, example in zip(names, examples, strict=True):
+        schema = told["components"]["schemas"][name]
+        Draft202012Validator({**schema, "components": told["components"]}).validate(example)
+        assert example.keys() == schema["properties"].keys()
+        assert all(f"<td>{as_html(each['description'])}</td>" in page for each in schema["properties"].values())
 
 
 def test_the_access_table_says_what_the_policies_say(client: httpx.Client) -> None:
