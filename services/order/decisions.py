@@ -143,7 +143,7 @@ def retry_payment(order: Order, payment_method: str) -> Events:
 
 def ready(order: Order, payment_id: UUID, payment_method: str, captured: Money | None) -> Events:
     """Packed, and paid or to be paid at the door."""
-    waiting = (order.state is State.PICKING and order.picked is not None) or order.attempt or order.redelivery
+    waiting = (order.state is State.PICKING and order.picked is not None) or order.attempt
     return [OrderReady(payment_id, payment_method or order.payment_method, captured)] if waiting else NOTHING
 
 
@@ -176,13 +176,13 @@ def redelivery_failed(order: Order, planned: RedeliveryPlanned, reason: str) -> 
 
 def ready_again(order: Order, planned: RedeliveryPlanned) -> Events:
     """Packed for the new attempt."""
-    return ready(order, order.payment_id, order.payment_method, None) if is_to_go_out(order, planned) else NOTHING
+    return [OrderReady(order.payment_id, order.payment_method, None)] if is_to_go_out(order, planned) else NOTHING
 
 
 def picked_up(order: Order, shipment_id: UUID) -> Events:
     """A courier took it along: what we were about to write ourselves has then happened before."""
     if order.redelivery and order.redelivery.shipment_id == shipment_id:
-        return [*ready(order, order.payment_id, order.payment_method, None), OrderOutForDelivery(shipment_id)]
+        return [*ready_again(order, order.redelivery), OrderOutForDelivery(shipment_id)]
     match order.state:
         case State.READY if order.shipment_id == shipment_id:
             return [OrderOutForDelivery(shipment_id)]

@@ -480,19 +480,21 @@ def test_a_slot_that_is_lost_before_it_is_secured_is_given_up(shop: Shop) -> Non
 
 
 def test_what_is_left_of_one_delivery_says_nothing_of_the_next(shop: Shop) -> None:
-    """A courier was faster than the answer about the second shipment, and the slot of the third is lost."""
-    order = shop.turned_back()
-    shop.points.fail("ReadyShipment.after", Unavailable())
+    """The courier was faster than the answer about the first two shipments, and the slot of the third is lost."""
+    order = shop.picking()
+    shop.points.fail("ReadyShipment.after", Unavailable(), Unavailable())
+    shop.finish(order)
+    shop.picked_up(order)
+    shop.failed(order)
     with shop.acting(shop.support, "second"):
         shop.orders.redeliver(UUID(order.id), shop.other_slot_id)
-    second = derive(UUID(order.id), "shipment:1")
     with shop.work() as work:
-        shop.following.shipment_picked_up(work, UUID(order.id), second)
+        shop.following.shipment_picked_up(work, UUID(order.id), derive(UUID(order.id), "shipment:1"))
     shop.failed(order)
     shop.points.fail("ConfirmSlot.before", Unavailable())
     with shop.acting(shop.support, "third"):
         shop.orders.redeliver(UUID(order.id), shop.slot_id)
-    assert shop.left() == ["REDELIVER", "REDELIVER"]
+    assert shop.left() == ["FINISH", "REDELIVER", "REDELIVER"]
     for claim in shop.deliveries.holds.values():
         claim.state = "EXPIRED" if claim.state == "HELD" else claim.state
     shop.deliveries.closed.add(str(shop.slot_id))
