@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +61,18 @@ class Home:
         """The port for a use: chosen free the first time, the same one ever after."""
         ports = self.read(PORTS)
         if use not in ports:
-            ports[use] = free_port([port for port in self._block() if port not in ports.values()])
+            ports[use] = free_port([port for port in self._block(ports) if port not in ports.values()])
             self.write(PORTS, ports)
         return int(ports[use])
 
-    def _block(self) -> range:
-        number = int(hashlib.sha256(os.fsencode(self.folder)).hexdigest(), 16) % (len(BLOCKS) // BLOCK)
-        return BLOCKS[number * BLOCK : (number + 1) * BLOCK]
+    def _block(self, ports: Mapping[str, int]) -> range:
+        """Where the ports lie that were chosen; for the first one, somewhere where no other mesh is."""
+        blocks = [BLOCKS[start : start + BLOCK] for start in range(0, len(BLOCKS), BLOCK)]
+        if found := [block for block in blocks if any(port in block for port in ports.values())]:
+            return found[0]
+        own = int(hashlib.sha256(os.fsencode(self.folder)).hexdigest(), 16) % len(blocks)
+        nearest = [*blocks[own:], *blocks[:own]]
+        return next((block for block in nearest if all(map(is_free, block))), nearest[0])
 
     def renew_taken_ports(self) -> None:
         """Forget the ports that somebody else listens on by now; for when nothing of ours runs."""

@@ -18,6 +18,8 @@ from mercato.local.trouble import Trouble
 HOST = "127.0.0.1"
 # Below the range that the kernel gives to outgoing connections: a port that we remember is not taken by one of those.
 PORTS = range(20_000, 26_000)
+_PARTS = 20
+_given: set[int] = set()
 
 
 class Server(Protocol):
@@ -47,9 +49,16 @@ class Server(Protocol):
 
 
 def free_port(among: Sequence[int] = PORTS) -> int:
-    """A port of this machine that nobody listens on, one of these."""
-    for port in random.sample(among, len(among)):
+    """A port of this machine that nobody listens on, one of these; while there are others, none that was given before.
+
+    Whoever is given a port listens on it some time later. So each process begins with a part of them, which is hardly
+    ever that of another process that chooses meanwhile.
+    """
+    own = among[os.getpid() % _PARTS :: _PARTS]
+    mixed = [*random.sample(own, len(own)), *random.sample(among, len(among))]
+    for port in (*(port for port in mixed if port not in _given), *mixed):
         if is_free(port):
+            _given.add(port)
             return port
     raise Trouble("No free port was found on this machine.", "Stop some programs and try again.")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mercato.local import sources
-from mercato.local.home import Home
+from mercato.local.home import BLOCK, BLOCKS, Home
 from mercato.local.procfs import Identity, Memory
 from mercato.local.server import HOST, free_port, is_free, tail
 from mercato.local.supervisor import rotate
@@ -32,6 +32,22 @@ def test_a_port_that_somebody_took_is_chosen_anew(tmp_path: Path) -> None:
         home.renew_taken_ports()
         assert home.port("order") != taken
         assert home.port("product") == other
+
+
+def test_no_port_is_given_twice_before_anybody_listens() -> None:
+    assert len({free_port() for _ in range(400)}) == 400
+
+
+def test_meshes_of_one_machine_keep_to_themselves(tmp_path: Path) -> None:
+    first = Home(tmp_path / "first")
+    with socket.create_server((HOST, first.port("order"))):
+        others = [Home(tmp_path / f"other-{number}") for number in range(40)]
+        assert not [home for home in others if {home.port("order"), home.port("product")} & {*_block_of(first)}]
+
+
+def _block_of(home: Home) -> range:
+    start = (home.port("order") - BLOCKS.start) // BLOCK * BLOCK + BLOCKS.start
+    return range(start, start + BLOCK)
 
 
 def test_free_ports_lie_below_those_of_outgoing_connections() -> None:
