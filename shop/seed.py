@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -29,6 +29,7 @@ from shop.catalogue import MOST_OF_ONE, Catalogue, Grocery
 from shop.progress import Advance, Stages
 
 S = TypeVar("S")
+T = TypeVar("T")
 
 ROWS_AT_ONCE = 1000
 LINES_AT_ONCE = 5000
@@ -64,6 +65,26 @@ class Seeded:
         return f"{products}; stock: {lines:,} lines booked; couriers: {self.couriers} new"
 
 
+@dataclass(frozen=True, slots=True)
+class Assortment:
+    """What the shop will sell or might, as it is sent."""
+
+    groceries: Sequence[Grocery]
+    """Those of one category and name beside each other: what they share, the product service then makes once."""
+    on_sale: Sequence[str]
+    """SKUs, in the order of the file: the same consignments each time."""
+    sold: Counter[str]
+    """Units by SKU."""
+
+    @classmethod
+    def of(cls, catalogue: Catalogue) -> Assortment:
+        """All of a catalogue."""
+        groceries = list(catalogue)
+        on_sale = [grocery.sku for grocery in groceries if grocery.active]
+        groceries.sort(key=lambda grocery: (grocery.path, grocery.brand, grocery.title))
+        return cls(groceries, on_sale, units_sold(catalogue.folder))
+
+
 class Stubs(Protocol):
     """Where stubs come from: a process's channels."""
 
@@ -84,21 +105,23 @@ class Seed:
         self._dispatch = channels.stub(delivery_pb2_grpc.DeliveryServiceStub, _STAFF)
         self._users = channels.stub(user_pb2_grpc.UserServiceStub)
         self._catalogue = catalogue or Catalogue()
-        self._sent = 0
-        self._on_sale: list[str] = []
         self._seeded = Seeded()
 
     def run(self) -> Seeded:
-        """All of it, in the order in which one thing needs another."""
-        with self._stages.stage("town: two warehouses, four zones", len(city.ZONES)) as advance:
-            self._town(advance)
-        with self._stages.stage("people: an account for each role", len(city.ACCOUNTS)) as advance:
-            self._people(advance)
-        listed = panel.count(self._catalogue.folder)
-        with self._stages.stage(f"catalogue: {listed:,} products", listed) as advance:
-            self._groceries(advance)
-        with self._stages.stage("stock of what is on sale, twice", len(self._on_sale) * 2) as advance:
-            self._stock(advance)
+        """All of it, in the order in which one thing needs another; the files are read beside."""
+        with ThreadPoolExecutor(1, "catalogue") as hands:
+            reading = hands.submit(Assortment.of, self._catalogue)
+            with self._stages.stage("town: two warehouses, four zones", len(city.ZONES)) as advance:
+                self._town(advance)
+            with self._stages.stage("people: an account for each role", len(city.ACCOUNTS)) as advance:
+                self._people(advance)
+            assortment = reading.result()
+        # Before the products: who writes one that is there already need not be told later that it is.
+        with self._stages.stage("stock of what is on sale, twice", len(assortment.on_sale) * 2) as advance:
+            self._stock(assortment, advance)
+        groceries = assortment.groceries
+        with self._stages.stage(f"catalogue: {len(groceries):,} products", len(groceries)) as advance:
+            self._groceries(groceries, advance)
         self._seeded.dirt = self._catalogue.report.summary()
         return self._seeded
 
@@ -130,33 +153,23 @@ class Seed:
             return
         self._seeded.couriers += 1
 
-    def _groceries(self, advance: Advance) -> None:
-        reply = self._products.ImportProducts(self._import_requests(advance))
+    def _groceries(self, groceries: Sequence[Grocery], advance: Advance) -> None:
+        reply = self._products.ImportProducts(_import_requests(groceries, advance))
         if reply.failed:
             first = "; ".join(f"line {bad.line}: {bad.field} {bad.message}" for bad in reply.errors[:3])
             raise SeedFailed(f"{reply.failed} products were refused: {first}")
         told = reply.created + reply.updated + reply.unchanged
-        if told != self._sent:
-            raise SeedFailed(f"{told} products were told of, {self._sent} were sent")
+        if told != len(groceries):
+            raise SeedFailed(f"{told} products were told of, {len(groceries)} were sent")
         self._seeded.created, self._seeded.updated = reply.created, reply.updated
         self._seeded.unchanged = reply.unchanged
 
-    def _import_requests(self, advance: Advance) -> Iterator[product_pb2.ImportProductsRequest]:
-        groceries = iter(self._catalogue)
-        while chunk := list(islice(groceries, ROWS_AT_ONCE)):
-            self._on_sale += [grocery.sku for grocery in chunk if grocery.active]
-            self._sent += len(chunk)
-            yield product_pb2.ImportProductsRequest(rows=map(import_row, chunk))
-            advance(len(chunk))
-
-    def _stock(self, advance: Advance) -> None:
-        sold = units_sold(self._catalogue.folder)
+    def _stock(self, assortment: Assortment, advance: Advance) -> None:
+        sold = assortment.sold
         for warehouse, least, times in ((city.RIVERSIDE, 100, 3), (city.UPTOWN, 50, 1)):
-            for skus in _chunks(self._on_sale, LINES_AT_ONCE):
+            for skus in _chunks(assortment.on_sale, LINES_AT_ONCE):
                 if not self._lies_in(warehouse.id, skus[0]):
-                    lines = [
-                        inventory_pb2.StockLine(sku=sku, quantity=least + times * sold.get(sku, 0)) for sku in skus
-                    ]
+                    lines = [inventory_pb2.StockLine(sku=sku, quantity=least + times * sold[sku]) for sku in skus]
                     self._receive(warehouse.id, lines)
                     self._seeded.stocked[warehouse.id] += len(lines)
                 advance(len(skus))
@@ -188,8 +201,14 @@ def units_sold(folder: Path = panel.DATA) -> Counter[str]:
     return units
 
 
-def _chunks(skus: Sequence[str], length: int) -> Iterable[Sequence[str]]:
-    return (skus[start : start + length] for start in range(0, len(skus), length))
+def _chunks(items: Sequence[T], length: int) -> Iterable[Sequence[T]]:
+    return (items[start : start + length] for start in range(0, len(items), length))
+
+
+def _import_requests(groceries: Sequence[Grocery], advance: Advance) -> Iterator[product_pb2.ImportProductsRequest]:
+    for chunk in _chunks(groceries, ROWS_AT_ONCE):
+        yield product_pb2.ImportProductsRequest(rows=map(import_row, chunk))
+        advance(len(chunk))
 
 
 def import_row(grocery: Grocery) -> product_pb2.ImportRow:

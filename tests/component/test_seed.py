@@ -6,7 +6,7 @@ import gzip
 import io
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -210,6 +210,14 @@ def test_what_is_on_sale_lies_in_both_warehouses_and_drafts_in_none(mesh: Mesh, 
     assert all(mesh.inventory.levels["riverside", sku] >= bought[sku] + 100 for sku in active)
 
 
+def test_products_of_one_category_and_name_come_beside_each_other(mesh: Mesh, folder: Path) -> None:
+    seed(mesh, folder)
+    rows = [product_pb2.ImportRow.FromString(row) for row in mesh.products.rows.values()]
+    names = [(*row.category_path, row.brand, row.title) for row in rows]
+    assert sum(name != after for name, after in pairwise(names)) == len(set(names)) - 1
+    assert {row.line for row in rows} == {grocery.line for grocery in Catalogue(folder)}
+
+
 def test_the_town_has_four_zones_an_account_for_each_role_and_its_couriers(mesh: Mesh, folder: Path) -> None:
     seed(mesh, folder)
     assert set(mesh.delivery.zones) == {zone.id for zone in city.ZONES}
@@ -232,8 +240,8 @@ def test_each_stage_is_told_without_a_terminal(mesh: Mesh, folder: Path) -> None
     assert [line.split(":")[0].split(" ")[0] for line in told.getvalue().splitlines()] == [
         "town",
         "people",
-        "catalogue",
         "stock",
+        "catalogue",
     ]
     assert any("no size" in line for line in seeded.dirt)
 
