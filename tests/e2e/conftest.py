@@ -10,8 +10,17 @@ from chaos.sweep.control import Controls
 from mercato.local.mesh import Mesh
 from tests.e2e.town import Shop
 
-ENVIRONMENT = {"MERCATO_PORT": "0", "MERCATO_COPIES": "order=2"}
-"""Two order services: what one of them leaves undone when it dies, the other one does."""
+ENVIRONMENT = {
+    "MERCATO_PORT": "0",
+    # What one of the order services leaves undone when it dies, the other one does.
+    "MERCATO_COPIES": "order=2",
+    # However busy the machine is, or however fast: nobody gives up too early, and nobody asks too often.
+    "MERCATO_ORDER_PATIENCE": "10s",
+    "MERCATO_GATEWAY_DEADLINE": "12s",
+    "MERCATO_GATEWAY_DEADLINES": "PlaceOrder=12s,ReconcilePayments=30s",
+    "MERCATO_GATEWAY_RATE_FACTOR": "1000",
+    "MERCATO_REDIS_PATIENCE": "5s",
+}
 
 
 @pytest.fixture(scope="package")

@@ -19,7 +19,7 @@ from mercato.rpc.call import NOBODY, Principal
 from tests.access import ANONYMOUS, ROLES, ROWS, SERVICES, Row, Verdict
 from tests.e2e.asking import RPCS, Answer, Calls, Visits, has_address, request_of, rest_forms, targets
 from tests.e2e.people import ANOTHERS, MISSING, OWN, People, Somebody
-from tests.e2e.town import Shop
+from tests.e2e.town import Shop, until
 
 LEAST = 1_500
 ADMIN = Principal("0190a6e0-0000-7000-8000-00000000ad01", frozenset({"admin"}), "session")
@@ -182,11 +182,16 @@ def test_every_refusal_of_a_service_is_written_down_with_whom_it_met(
     mesh: Mesh, people: People, behind_it: Asked
 ) -> None:
     refused = {role: behind_it(role).refused for role in ROLES if role != ANONYMOUS}
-    logs = (line for path in mesh.home.logs.glob("*.log*") for line in path.read_bytes().splitlines())
-    refusals = [line for line in logs if b'"code":"PERMISSION_DENIED"' in line and b'"caller":"gateway"' in line]
-    for role, count in refused.items():
-        subject = f'"subject":"{people.of[role].principal.subject}"'.encode()
-        assert sum(subject in line for line in refusals) >= count > 0
+    assert min(refused.values()) > 0
+
+    def written() -> bool:
+        """An answer may come a moment before its line."""
+        logs = (line for path in mesh.home.logs.glob("*.log*") for line in path.read_bytes().splitlines())
+        refusals = [line for line in logs if b'"code":"PERMISSION_DENIED"' in line and b'"caller":"gateway"' in line]
+        subjects = {role: f'"subject":"{people.of[role].principal.subject}"'.encode() for role in refused}
+        return all(sum(subjects[role] in line for line in refusals) >= count for role, count in refused.items())
+
+    until(written, "every refusal is in a log, with whom it met")
 
 
 def test_every_rpc_was_asked_for_by_everybody_in_every_way(

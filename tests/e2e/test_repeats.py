@@ -14,13 +14,12 @@ import pytest
 
 from chaos.sweep.control import Controls
 from mercato.local.mesh import Mesh
-from mercato.local.part import State
 from mercato.rpc.contract import owner_of
 from shop import city
 from tests.access import ROWS
 from tests.e2e.asking import RPCS
 from tests.e2e.opening import PASSWORD
-from tests.e2e.town import Identity, Json, Person, Shop, cents, ordered, until
+from tests.e2e.town import Identity, Json, Person, Shop, cents, killed, ordered, until
 
 PROCESSES = ("product", "inventory", "payment", "order", "order-2")
 
@@ -189,7 +188,7 @@ def test_what_was_done_by_processes_that_were_killed_before_they_answered_is_ans
     with ThreadPoolExecutor(len(deeds)) as threads:
         asked = [threads.submit(deed.ask) for deed in deeds]
         until(lambda: struck(controls) >= places, "everything is committed, and nothing answered")
-        killed(mesh)
+        killed(mesh, *PROCESSES)
         early = [each.result() for each in asked]
     for deed, first in zip(deeds, early, strict=True):
         repeat, again = answered(deed), answered(deed)
@@ -207,20 +206,6 @@ def struck(controls: Controls) -> set[str]:
     """The armed places where somebody hangs."""
     answers = [process.ask() or {"struck": ()} for process in controls.processes()]
     return {place for answer in answers for place in answer["struck"]}
-
-
-def killed(mesh: Mesh) -> None:
-    """Kill every process that holds an answer back; the supervisor starts others."""
-    before = {name: mesh.report(name).pid for name in PROCESSES}
-    for name in PROCESSES:
-        mesh.kill(name)
-
-    def started(name: str) -> bool:
-        report = mesh.report(name)
-        return report.state is State.READY and report.pid not in (None, before[name])
-
-    for name in PROCESSES:
-        until(lambda name=name: started(name), f"{name} is there again", within=90)  # type: ignore[misc]
 
 
 def answered(deed: Deed) -> httpx.Response:

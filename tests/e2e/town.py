@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, Self, TypeVar
 
@@ -15,6 +16,7 @@ import httpx
 
 from mercato.auth import Signer
 from mercato.local.mesh import Mesh
+from mercato.local.part import State
 from mercato.rpc.channel import Channels
 from shop import city
 from tests.e2e.opening import PASSWORD, PRODUCTS, Opening, sku_of
@@ -33,6 +35,21 @@ def until(look: Callable[[], T], what: str, within: float = PATIENCE) -> T:
         assert time.monotonic() < deadline, f"it never came true: {what}"
         pause.wait(0.05)
     return found
+
+
+def killed(mesh: Mesh, *names: str) -> None:
+    """Kill processes at once, and wait for those that the supervisor starts in their place."""
+    before = {name: mesh.report(name).pid for name in names}
+    for name in names:
+        mesh.kill(name)
+
+    def started(name: str) -> bool:
+        # Ready it still seems to be for a moment after it was killed.
+        report = mesh.report(name)
+        return report.state is State.READY and report.pid not in (None, before[name])
+
+    for name in names:
+        until(partial(started, name), f"{name} is there again", within=90)
 
 
 def cents(money: Json | None) -> int:
