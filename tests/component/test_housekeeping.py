@@ -45,12 +45,13 @@ def test_days_of_the_journal_are_made_ahead_and_dropped_when_they_are_old(
         )
     before = days(owner)
     Housekeeping(database).run_once(NOON)
-    assert len(before) - len(days(owner)) == 1
-    assert min(days(owner)) == min(sorted(before)[1:])
+    assert {*before} - {*days(owner)} == {min(before)}  # others may have come: a day may have begun since the migration
 
 
 def test_the_journal_s_days_are_there_ahead(database: Database, owner: psycopg.Connection) -> None:
-    owner.execute(b"do $$ begin execute 'drop table outbox_journal_' || to_char(current_date + 7, 'YYYYMMDD'); end $$")
+    owner.execute(
+        b"do $$ begin execute 'drop table if exists outbox_journal_' || to_char(current_date + 7, 'YYYYMMDD'); end $$"
+    )
     Housekeeping(database).run_once(NOON)
     ahead = owner.execute("select to_char(current_date + n, 'YYYYMMDD') from generate_series(0, 7) n")
     assert {f"outbox_journal_{row[0]}" for row in ahead} <= set(days(owner))

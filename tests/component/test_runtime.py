@@ -122,7 +122,7 @@ def test_a_process_lives_from_ready_to_closed(keys: Path, bakeries: list[Bakery]
 
 
 def test_a_call_under_way_at_sigterm_is_answered(keys: Path, bakeries: list[Bakery]) -> None:
-    bakery = Bakery(keys, MERCATO_BAKERY_BAKES="500ms")
+    bakery = Bakery(keys, MERCATO_BAKERY_BAKES="2s")
     bakeries.append(bakery)
     ready = bakery.until("process.ready")
     channels = bakery.channels(ready["grpc"])
