@@ -117,8 +117,8 @@ BUGS: Sequence[Bug] = (
         "I12",
         (
             "services.inventory.usecases",
-            "                if work.reservations.bury(tombstone):\n                    return tombstone\n",
-            "                return tombstone\n",
+            "            work.reservations.bury(*(each for each in now.values() if each.id not in locked))\n",
+            "",
         ),
     ),
     _bug(
