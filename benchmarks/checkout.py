@@ -18,7 +18,6 @@ import argparse
 import os
 import random
 import signal
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -34,6 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.meter import Reading, cpu_of
+from benchmarks.own_mesh import own_mesh
 from mercato.api.delivery.v1 import delivery_pb2, delivery_pb2_grpc
 from mercato.api.inventory.v1 import inventory_pb2, inventory_pb2_grpc
 from mercato.api.order.v1 import order_pb2, order_pb2_grpc
@@ -317,19 +317,19 @@ def at_rest(town: Town, console: Console) -> None:
     console.print("At rest, ms of CPU a second:", ", ".join(f"{name} {ms:.0f}" for name, ms in used.items()))
 
 
-def sampled(mesh: Mesh, name: str, folder: Path) -> None:
+def sampled(mesh: Mesh, name: str) -> None:
     """Have a service write where its CPU goes."""
-    mesh.restart(name, {"PYTHONPATH": str(SAMPLER), "MERCATO_SAMPLES": str(folder / f"samples.{name}")})
+    mesh.restart(name, {"PYTHONPATH": str(SAMPLER), "MERCATO_SAMPLES": str(mesh.home.folder / f"samples.{name}")})
 
 
-def show_samples(mesh: Mesh, name: str, out: Path, console: Console) -> None:
+def show_samples(mesh: Mesh, name: str, console: Console) -> None:
     """Print the lines and the functions that cost most."""
     pid = mesh.report(name).pid
     if pid is None:
         return
     os.kill(pid, signal.SIGUSR2)
     time.sleep(1.0)
-    path = next(out.glob(f"samples.{name}.{pid}"))
+    path = next(mesh.home.folder.glob(f"samples.{name}.{pid}"))
     own, within, total = Counter[str](), Counter[str](), 0
     for line in path.read_text().splitlines():
         stack, _, spent = line.rpartition(" ")
@@ -354,9 +354,8 @@ def main() -> None:
     parser.add_argument("--skus", nargs="+", choices=["spread", "hot"], default=["spread", "hot"])
     parser.add_argument("--profile", choices=SERVICES, help="where this service's CPU goes")
     options, console, began, rows = parser.parse_args(), Console(width=150), time.monotonic(), list[Row]()
-    folder = Path(tempfile.mkdtemp(prefix="checkout-"))
     environment = {"MERCATO_PORT": "0", "MERCATO_LOG_LEVEL": "warning"}
-    with Mesh(folder, environment=environment, follow=True) as mesh:
+    with own_mesh("checkout", environment) as mesh:
         town = Town(mesh)
         town.open()
         for part in ("gateway", "auditor"):
@@ -367,7 +366,7 @@ def main() -> None:
                 for name in SERVICES:
                     mesh.restart(name, {"MERCATO_TOGETHER": "off"})
             if options.profile:
-                sampled(mesh, options.profile, folder)
+                sampled(mesh, options.profile)
             for hot in (each == "hot" for each in options.skus):
                 for pays in options.pays:
                     title = f"{way}, {'hot' if hot else 'spread'}, {pays}"
@@ -377,7 +376,7 @@ def main() -> None:
                         console.print(f"{title} refused: {dict(REFUSALS)}")
                     REFUSALS.clear()
         if options.profile:
-            show_samples(mesh, options.profile, folder, console)
+            show_samples(mesh, options.profile, console)
         town.close()
     report(rows, console)
     console.print(f"{options.buyers} buyers, {os.cpu_count()} cores, {time.monotonic() - began:.0f} s in all.")

@@ -27,14 +27,12 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -44,6 +42,7 @@ from benchmarks.bare import free_port
 from benchmarks.checkout import PASSWORD, SERVICES, Town, sku_of
 from benchmarks.crowd import MARK, Task
 from benchmarks.meter import Reading, cpu_of
+from benchmarks.own_mesh import own_mesh
 from mercato.api.product.v1 import product_pb2, product_pb2_grpc
 from mercato.auth import Signer
 from mercato.config import surroundings
@@ -340,9 +339,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each measurement lasts (3)")
     parser.add_argument("--cases", nargs="+", choices=[each.name for each in CASES], help="those to measure (all)")
     options, console, began = parser.parse_args(), Console(width=140), time.monotonic()
-    folder = Path(tempfile.mkdtemp(prefix="edge-"))
     environment = {"MERCATO_PORT": "0", "MERCATO_LOG_LEVEL": "warning", "MERCATO_MAXIMUM_CALLS": "512"}
-    with Mesh(folder, environment=environment, follow=True) as mesh, ExitStack() as stack:
+    with own_mesh("edge", environment) as mesh, ExitStack() as stack:
         town = Town(mesh)
         stack.callback(town.close)
         fill(mesh, town)

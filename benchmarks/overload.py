@@ -21,13 +21,11 @@ import itertools
 import json
 import os
 import random
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from rich.console import Console
@@ -36,6 +34,7 @@ from rich.table import Table
 
 from benchmarks.checkout import PASSWORD, Town, sku_of
 from benchmarks.meter import cpu_of
+from benchmarks.own_mesh import own_mesh
 from chaos.proxy import Proxies, Toxic, Way
 from mercato.ids import uuid7
 from mercato.local.mesh import Mesh
@@ -350,8 +349,7 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=50.0, help="ms that its database takes longer (50)")
     parser.add_argument("--calibrate", type=float, default=8.0, help="how long the peak is measured, seconds (8)")
     options, console = parser.parse_args(), Console(width=150)
-    folder = Path(tempfile.mkdtemp(prefix="overload-"))
-    with Mesh(folder, environment={"MERCATO_PORT": "0", **QUIET}, follow=True) as mesh:
+    with own_mesh("overload", {"MERCATO_PORT": "0", **QUIET}) as mesh:
         town = Town(mesh)
         town.open()
         mesh.stop("auditor")

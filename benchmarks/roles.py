@@ -10,17 +10,15 @@ one) and with two processes, of which one only serves and the other does the res
 import argparse
 import os
 import random
-import tempfile
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.checkout import PAYS, Town, measure, pids_of
 from benchmarks.meter import Reading
-from mercato.local.mesh import Mesh
+from benchmarks.own_mesh import own_mesh
 
 WAYS: Mapping[str, Mapping[str, str]] = {
     "all in one": {"order": "serve,relay,consume,process"},
@@ -53,10 +51,9 @@ def main() -> None:
     parser.add_argument("--buyers", type=int, default=12, help="threads that order (12)")
     parser.add_argument("--seconds", type=float, default=8.0, help="how long each measurement lasts (8)")
     options, console, began = parser.parse_args(), Console(width=110), time.monotonic()
-    folder = Path(tempfile.mkdtemp(prefix="roles-"))
     environment = {"MERCATO_PORT": "0", "MERCATO_LOG_LEVEL": "warning", "MERCATO_COPIES": "order=2"}
     readings: dict[str, Reading] = {}
-    with Mesh(folder, environment=environment, follow=True) as mesh:
+    with own_mesh("roles", environment) as mesh:
         town = Town(mesh)
         town.open()
         for part in ("gateway", "auditor", "order-2"):

@@ -14,14 +14,12 @@ import http.client
 import json
 import random
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +28,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.checkout import PASSWORD, SERVICES, SKUS, Customer, Town, sku_of
+from benchmarks.own_mesh import own_mesh
 from mercato.ids import uuid7
 from mercato.local.mesh import Mesh
 
@@ -203,9 +202,8 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=12, help="customers who ask at once, at most 24 (12)")
     parser.add_argument("--requests", type=int, default=100_000, help="how many requests are made at least (100,000)")
     options, console = parser.parse_args(), Console(width=120)
-    folder = Path(tempfile.mkdtemp(prefix="rolling-"))
     environment = {"MERCATO_PORT": "0", "MERCATO_LOG_LEVEL": "warning", "MERCATO_GATEWAY_RATE_FACTOR": "100000"}
-    with Mesh(folder, environment=environment, follow=True) as mesh:
+    with own_mesh("rolling", environment) as mesh:
         log = run(mesh, options, console)
     report(log, console)
     sys.exit(1 if log.failures else 0)
