@@ -29,6 +29,11 @@ TABLES = ("process", "personal", "order_view", "erased_customer", "cart", "outbo
 ANN = Address("Annabel Lee", "Road 1", "2nd floor", "10115", "Berlin", "DE", "+49 30 12345", Place(52.5, 13.4))
 
 
+def patient(**told: Any) -> OrderConfig:
+    """The service's settings, with callers who wait for as long as a busy machine may need."""
+    return OrderConfig(**{"patience": timedelta(minutes=1), **told})
+
+
 class Watched:
     """A database whose commits are points that a process may die at."""
 
@@ -53,7 +58,7 @@ class Shop:
     """Everything that an order meets, and who acts on it."""
 
     database: Database
-    config: OrderConfig = field(default_factory=OrderConfig)
+    config: OrderConfig = field(default_factory=patient)
     clock: FixedClock = field(default_factory=FixedClock)
     points: Points = field(default_factory=Points)
 

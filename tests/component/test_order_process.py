@@ -14,12 +14,11 @@ from mercato.money import Money
 from mercato.postgres import Database
 from mercato.rpc import current_call
 from mercato.testing import all_at_once, at_once
-from services.order.config import OrderConfig
 from services.order.domain import first_payment
 from services.order.events import Quantity
 from services.order.refusals import OrderNotConfirmed, OutOfStock, PaymentDeclined, SlotFull, TooLateToCancel
 from tests.component.order_neighbours import Crash, no
-from tests.component.order_shop import Shop, shown, state
+from tests.component.order_shop import Shop, patient, shown, state
 
 Step = Callable[[Shop], object]
 T = TypeVar("T")
@@ -400,7 +399,7 @@ def test_two_buyers_of_the_last_place_are_one_order_and_one_refusal(shop: Shop) 
 
 
 def test_when_too_many_wait_the_next_hears_that_the_order_is_pending(order_database: Database) -> None:
-    shop = Shop(order_database, OrderConfig(at_once=1))
+    shop = Shop(order_database, patient(at_once=1))
     pending = []
     shop.points.hooks["ReserveStock.before"] = lambda: pending.append(state(shop.place(key="other")))
     assert state(shop.place()) == "CONFIRMED"
@@ -411,7 +410,7 @@ def test_when_too_many_wait_the_next_hears_that_the_order_is_pending(order_datab
 
 
 def test_a_caller_waits_no_longer_than_its_patience(order_database: Database) -> None:
-    shop = Shop(order_database, OrderConfig(patience=timedelta(0)))
+    shop = Shop(order_database, patient(patience=timedelta(0)))
     asked: list[float | None] = []
     shop.points.hooks["ReserveStock.before"] = lambda: asked.append(current_call().remaining)
     shop.place()

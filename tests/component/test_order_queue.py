@@ -11,12 +11,11 @@ from mercato.money import Money
 from mercato.ops.stuck import NothingToRetry, Stuck
 from mercato.postgres import Database
 from mercato.testing import at_once
-from services.order.config import OrderConfig
 from services.order.domain import first_payment
 from services.order.events import Quantity
 from services.order.refusals import PaymentDeclined, TooMuchHeld
 from tests.component.order_neighbours import Claim, no
-from tests.component.order_shop import Shop, state
+from tests.component.order_shop import Shop, patient, state
 
 
 @pytest.fixture
@@ -187,7 +186,7 @@ def test_goods_that_cannot_be_put_back_never_cost_a_second_refund(shop: Shop) ->
 
 
 def test_silence_is_shown_when_it_lasts(order_database: Database) -> None:
-    shop = Shop(order_database, OrderConfig(queue_after=timedelta(minutes=10)))
+    shop = Shop(order_database, patient(queue_after=timedelta(minutes=10)))
     shop.points.fail("CreateShipment.before", *[Unavailable()] * 5)
     order = shop.place()
     run_once(shop, 3)
@@ -281,7 +280,7 @@ def held_up(shop: Shop, orders: int, key: str = "held") -> None:
 
 
 def test_one_customer_s_pending_orders_are_capped_by_number(order_database: Database) -> None:
-    shop = Shop(order_database, OrderConfig(most_pending=2))
+    shop = Shop(order_database, patient(most_pending=2))
     held_up(shop, 2)
     with pytest.raises(TooMuchHeld) as refusal:
         shop.place(key="one more")
@@ -297,7 +296,7 @@ def test_one_customer_s_pending_orders_are_capped_by_number(order_database: Data
 
 
 def test_one_customer_s_pending_orders_are_capped_by_units(order_database: Database) -> None:
-    shop = Shop(order_database, OrderConfig(most_units=7))
+    shop = Shop(order_database, patient(most_units=7))
     held_up(shop, 2)  # three units each
     with pytest.raises(TooMuchHeld) as refusal:
         shop.place(key="one more")
@@ -307,7 +306,7 @@ def test_one_customer_s_pending_orders_are_capped_by_units(order_database: Datab
 
 
 def test_a_cancelled_order_holds_nothing(order_database: Database) -> None:
-    shop = Shop(order_database, OrderConfig(most_pending=1))
+    shop = Shop(order_database, patient(most_pending=1))
     held_up(shop, 1)
     (order_id,) = shop.sql("select order_id from order_view")[0]
     with shop.acting(shop.customer):
@@ -316,7 +315,7 @@ def test_a_cancelled_order_holds_nothing(order_database: Database) -> None:
 
 
 def test_orders_at_once_never_hold_more_than_the_cap(order_database: Database) -> None:
-    shop = Shop(order_database, OrderConfig(most_pending=3, at_once=0))
+    shop = Shop(order_database, patient(most_pending=3, at_once=0))
     keys = iter(str(number) for number in range(12))
     outcomes = at_once(lambda: shop.place(key=next(keys)), 12)
     assert sum(isinstance(each, TooMuchHeld) for each in outcomes) == 9
@@ -324,13 +323,13 @@ def test_orders_at_once_never_hold_more_than_the_cap(order_database: Database) -
 
 
 def test_a_repeat_is_answered_though_the_cap_is_reached(order_database: Database) -> None:
-    shop = Shop(order_database, OrderConfig(most_pending=1))
+    shop = Shop(order_database, patient(most_pending=1))
     held_up(shop, 1)
     assert state(shop.place(key="held0")) == "PENDING"
 
 
 def test_no_cap_is_no_cap(order_database: Database) -> None:
-    shop = Shop(order_database, OrderConfig(most_pending=0, most_units=0))
+    shop = Shop(order_database, patient(most_pending=0, most_units=0))
     held_up(shop, 5)
 
 

@@ -9,9 +9,8 @@ import pytest
 
 from mercato.errors import Unavailable
 from mercato.postgres import Database
-from services.order.config import OrderConfig
 from services.order.process import ProcessManager
-from tests.component.order_shop import Shop, state
+from tests.component.order_shop import Shop, patient, state
 
 LONG = 60.0
 CALLS = ["ReserveStock", "HoldSlot", "AuthorizePayment", "CommitReservation", "ConfirmSlot"]
@@ -38,7 +37,7 @@ class Gate:
 
 def other_process(shop: Shop) -> ProcessManager:
     """Another process of the service, over the same database and among the same neighbours."""
-    first, shop.config = shop.parts, OrderConfig()
+    first, shop.config = shop.parts, patient()
     shop.start()
     second, shop.parts = shop.parts.process, first
     return second
@@ -53,7 +52,7 @@ def takes_over(process: ProcessManager, until: threading.Event) -> None:
 @pytest.mark.parametrize("call", CALLS)
 def test_what_a_paused_process_writes_when_it_wakes_changes_nothing(order_database: Database, call: str) -> None:
     """It is paused in the middle of a call for longer than its lease; another one finishes; then it goes on."""
-    shop = Shop(order_database, OrderConfig(lease=timedelta(milliseconds=20)))
+    shop = Shop(order_database, patient(lease=timedelta(milliseconds=20)))
     gate, told = Gate(), []
     shop.points.hooks[f"{call}.after"] = gate.wait
     placing = threading.Thread(target=lambda: told.append(shop.place()))
@@ -77,7 +76,7 @@ def test_what_a_paused_process_writes_when_it_wakes_changes_nothing(order_databa
 @pytest.mark.parametrize("call", CALLS)
 def test_who_lost_the_lease_writes_nothing_while_the_other_is_at_it(order_database: Database, call: str) -> None:
     """Both are through with their calls; only the one with the later token may say what came of them."""
-    shop = Shop(order_database, OrderConfig(lease=timedelta(milliseconds=20)))
+    shop = Shop(order_database, patient(lease=timedelta(milliseconds=20)))
     first, second = Gate(), Gate()
     shop.points.hooks[f"{call}.after"] = first.wait
     told = list[str]()
@@ -111,7 +110,7 @@ def test_a_lease_that_is_held_keeps_all_others_away(order_database: Database) ->
 def test_three_processes_that_take_each_other_s_tasks_make_of_every_order_one_right_one(
     order_database: Database,
 ) -> None:
-    shop = Shop(order_database, OrderConfig(at_once=0))
+    shop = Shop(order_database, patient(at_once=0))
     shop.inventory.free = Counter({"milk": 100, "rye": 100})
     shop.deliveries.places[str(shop.slot_id)] = 100
     orders = [UUID(shop.place(key=str(number)).id) for number in range(12)]

@@ -15,9 +15,8 @@ from mercato.ids import uuid7
 from mercato.postgres import Database
 from mercato.rpc import Principal
 from mercato.testing import a_customer
-from services.order.config import OrderConfig
 from services.order.refusals import TooMuchHeld
-from tests.component.order_shop import ANN, Shop, shown, state
+from tests.component.order_shop import ANN, Shop, patient, shown, state
 from tests.servers import FreshDatabase
 
 SOON = 30.0
@@ -25,7 +24,7 @@ SOON = 30.0
 
 @pytest.fixture
 def shop(order_database: Database) -> Shop:
-    return Shop(order_database, OrderConfig(most_pending=3))
+    return Shop(order_database, patient(most_pending=3))
 
 
 @pytest.fixture
