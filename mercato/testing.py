@@ -18,6 +18,7 @@ from mercato.rpc.call import NOBODY, Call, Key, Principal, calling
 from mercato.rpc.channel import Channels
 from mercato.rpc.contract import Servicer, owner_of
 from mercato.rpc.enforce import Door, Enforced, Traffic, enforce
+from mercato.rpc.patience import FOR_MESSAGES
 from mercato.rpc.server import Server
 
 T = TypeVar("T")
@@ -123,7 +124,9 @@ class Served:
 
 
 @contextmanager
-def serve(*servicers: Servicer, service: str = "", threads: int = 16, waiting: int = 64) -> Iterator[Served]:
+def serve(
+    *servicers: Servicer, service: str = "", threads: int = 16, waiting: int = 64, patience: float = FOR_MESSAGES
+) -> Iterator[Served]:
     """Serve on a free port, with keys made for the occasion, enforced as in production."""
     name = service or owner_of(servicers[0].contract)
     with ExitStack() as stack:
@@ -131,7 +134,8 @@ def serve(*servicers: Servicer, service: str = "", threads: int = 16, waiting: i
         create_keys(keys, CALLERS)
         traffic = Traffic()
         enforced = [Enforced(each, Verifier(keys, name), traffic) for each in servicers]
-        server = Server(enforced, address="127.0.0.1:0", threads=threads, waiting=waiting, traffic=traffic)
+        limits: Any = {"threads": threads, "waiting": waiting, "patience": patience}
+        server = Server(enforced, address="127.0.0.1:0", traffic=traffic, **limits)
         served = Served(server, keys, name)
         stack.callback(served.close)
         server.start()

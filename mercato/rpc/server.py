@@ -19,6 +19,7 @@ from mercato.rpc.batch import METHOD, Batch
 from mercato.rpc.contract import Method
 from mercato.rpc.enforce import CALLS, TRAFFIC, Door, Enforced, Traffic
 from mercato.rpc.load import Load
+from mercato.rpc.patience import FOR_MESSAGES, Arrived, PatientPool
 from mercato.rpc.validation import read
 
 LARGEST_MESSAGE = 256 * 1024
@@ -49,9 +50,10 @@ class Server:
         threads: int = 16,
         waiting: int = 64,
         traffic: Traffic = TRAFFIC,
+        patience: float = FOR_MESSAGES,
     ) -> None:
-        self._pool, self._streams = ThreadPoolExecutor(threads, "rpc"), ThreadPoolExecutor(_STREAMS, "stream")
-        self._refusals = ThreadPoolExecutor(1, "refuse")
+        self._pool, self._streams = PatientPool(threads, "rpc", patience), ThreadPoolExecutor(_STREAMS, "stream")
+        self._refusals = PatientPool(1, "refuse", patience)
         # For calls that came together: those that wait for a thread of the first pool are counted, and refused.
         self._crew = ThreadPoolExecutor(threads, "crew")
         self._traffic = traffic
@@ -78,7 +80,7 @@ class Server:
             "response_serializer": _serialize,
         }
         name = METHOD.path.split("/")[1]
-        self._serve(name, {METHOD.name: grpc.unary_unary_rpc_method_handler(batch, **codecs)})
+        self._serve(name, {METHOD.name: grpc.unary_unary_rpc_method_handler(Arrived(batch, self._pool), **codecs)})
 
     def _serve(self, name: str, handlers: dict[str, Any]) -> None:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
@@ -91,7 +93,7 @@ class Server:
             "response_serializer": _serialize,
         }
         if not method.streams_in:
-            return grpc.unary_unary_rpc_method_handler(door, **codecs)
+            return grpc.unary_unary_rpc_method_handler(Arrived(door, self._pool), **codecs)
         # A stream holds its thread for as long as its sender likes: it must not be one of those that answer calls.
         return grpc.stream_unary_rpc_method_handler(InPool(door, self._streams), **codecs)
 

@@ -404,6 +404,34 @@ def test_streams_that_never_end_do_not_hold_up_calls(bench: Bench) -> None:
         thread.join(LONG)
 
 
+def test_calls_whose_message_never_comes_lose_their_threads_and_no_others_do(bench: Bench) -> None:
+    came, go, over = threading.Event(), threading.Event(), threading.Event()
+
+    def answer(_request: Any) -> str:
+        came.set()
+        go.wait(LONG)
+        return "done"
+
+    def nothing() -> Iterator[bytes]:
+        over.wait(2 * LONG)
+        yield from ()
+
+    served = bench.serve(answer, threads=2, patience=2.0)
+    path = f"/{SERVICE.full_name}/Read"
+    with grpc.insecure_channel(served.address) as channel:
+        honest = calling(channel, path).future(b"", metadata=bearer(served), timeout=2 * LONG)
+        assert came.wait(LONG)
+        # One after the other, for one thread is left: that of the honest call is not taken from it meanwhile.
+        without_message: Any = channel.stream_unary(path)
+        silent = [without_message.future(nothing()) for _ in range(2)]
+        try:
+            assert {call.code() for call in silent} == {grpc.StatusCode.CANCELLED}
+        finally:
+            over.set()
+            go.set()
+        assert Reply.FromString(honest.result()).text == "done"
+
+
 def test_too_many_waiting_calls_are_refused_at_once_even_when_every_thread_is_stuck(bench: Bench) -> None:
     stuck, go = threading.Event(), threading.Event()
 
