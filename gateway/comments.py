@@ -18,7 +18,7 @@ _FIELD, _NESTED_MESSAGE, _NESTED_ENUM, _METHOD, _VALUE = 2, 3, 4, 2, 2
 Steps = tuple[int, ...]
 _ERRORS = re.compile(r"(?:Errors|Refused[^:]*): (?P<reasons>.*)", re.DOTALL)
 _NAME = re.compile("`([^`]+)`")
-_REASON = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b|\bNOT_FOUND\b")
+_REASON = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b|\b(?:NOT_FOUND|FORBIDDEN)\b")
 
 
 def comments() -> Mapping[str, str]:
