@@ -4,15 +4,15 @@ import os
 import time
 from uuid import UUID, uuid5
 
-_VERSION_7 = 0x7 << 76
-_VARIANT = 0b10 << 62
+_VERSION_7_AND_VARIANT = 0x7 << 76 | 0b10 << 62
+_ALL_BUT_THESE = ~(0xF << 76 | 0b11 << 62)
 
 
 def uuid7() -> UUID:
     """A new identifier (RFC 9562): 48 bits of milliseconds, 74 random bits."""
     milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
-    return UUID(int=milliseconds << 80 | _VERSION_7 | (random >> 68) << 64 | _VARIANT | random & (1 << 62) - 1)
+    drawn = milliseconds << 80 | int.from_bytes(os.urandom(10), "big")
+    return UUID(int=drawn & _ALL_BUT_THESE | _VERSION_7_AND_VARIANT)
 
 
 def derive(parent: UUID, name: str) -> UUID:
