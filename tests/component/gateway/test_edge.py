@@ -104,11 +104,11 @@ def test_a_proper_request_id_is_echoed_and_another_is_replaced(client: httpx.Cli
 def test_a_body_without_an_end_is_given_up(start: Any) -> None:
     running = start(MERCATO_GATEWAY_BODY_TIMEOUT="200ms")
     with socket.create_connection(("127.0.0.1", running.port)) as connection:
-        connection.settimeout(5)
+        connection.settimeout(30)
         connection.sendall(
             b"POST /v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
         )
-        answer = connection.recv(65536)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"REQUEST_TIMEOUT" in answer
 

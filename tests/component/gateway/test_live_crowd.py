@@ -165,7 +165,7 @@ def test_a_client_that_does_not_read_is_dropped_and_the_others_hear_everything(
     mesh: Mesh, start: Callable[..., Running], customer: dict[str, str], upgrade: str
 ) -> None:
     history = happened(mesh, "OrderPlaced")
-    limits = {"STREAM_PATIENCE": "500ms", "STREAMS_PER_PRINCIPAL": "1", "UNHEARD": "1s"}
+    limits = {"STREAM_PATIENCE": "1s", "STREAMS_PER_PRINCIPAL": "1", "UNHEARD": "1500ms"}
     client = start(**{f"MERCATO_GATEWAY_{name}": value for name, value in limits.items()}).client
     with deaf(client, customer, upgrade) as dropped, watching(client, bearer(STAFF)) as other:
         other.told(1)

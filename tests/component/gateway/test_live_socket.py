@@ -175,7 +175,7 @@ def test_a_gateway_that_ends_says_so_to_its_sockets(
         running.stop()
         code, reason = socket.closed()
         assert (code, reason.partition(";")[0]) == (1012, "this gateway leaves: come back")
-    assert running.ended(within=20)
+    assert running.ended(within=60)
 
 
 @pytest.mark.parametrize(
