@@ -159,7 +159,7 @@ def test_two_at_once_with_a_slow_card_authorize_once(shop: Shop) -> None:
 def test_unknown_is_never_no(shop: Shop) -> None:
     payment_id = str(uuid7())
     with shop.provider.frozen(), pytest.raises(UNKNOWN):
-        shop.authorize(payment_id=payment_id, within=0.4)
+        shop.authorize(payment_id=payment_id, within=0.7)
     assert shop.get(payment_id).state == pb.Payment.PENDING
     assert shop.authorize(payment_id=payment_id).state == pb.Payment.AUTHORIZED
     assert shop.provider.done_for(payment_id) == ["payment_intents"]
@@ -169,7 +169,7 @@ def test_what_a_provider_that_was_gone_did_not_hear_is_done_by_the_worker(shop: 
     payment_id = str(uuid7())
     with shop.provider.gone():
         with pytest.raises(UNKNOWN):
-            shop.authorize(payment_id=payment_id, within=0.3)
+            shop.authorize(payment_id=payment_id, within=0.7)
         assert shop.resolution.resolve_due()
         assert shop.get(payment_id).state == pb.Payment.PENDING
     shop.resolve_all()
@@ -180,7 +180,7 @@ def test_what_a_provider_that_was_gone_did_not_hear_is_done_by_the_worker(shop: 
 def test_a_process_that_died_between_the_answer_and_its_record_charges_nobody_twice(shop: Shop) -> None:
     payment_id = str(uuid7())
     with shop.provider.frozen(), pytest.raises(UNKNOWN):
-        shop.authorize(payment_id=payment_id, within=0.3)
+        shop.authorize(payment_id=payment_id, within=0.7)
     # The provider does it now, and nobody is there to hear it.
     shop.resolve_all()
     assert shop.get(payment_id).state == pb.Payment.AUTHORIZED
@@ -190,7 +190,7 @@ def test_a_process_that_died_between_the_answer_and_its_record_charges_nobody_tw
 def test_a_worker_that_slept_through_its_lease_postpones_nothing(shop: Shop) -> None:
     payment_id = str(uuid7())
     with shop.provider.frozen(), pytest.raises(UNKNOWN):
-        shop.authorize(payment_id=payment_id, within=0.3)
+        shop.authorize(payment_id=payment_id, within=0.7)
     with work_of(shop) as work:
         stale = work.attempts.claim(AT_ONCE)
     with work_of(shop) as work:
@@ -207,7 +207,7 @@ def test_a_worker_that_slept_through_its_lease_postpones_nothing(shop: Shop) -> 
 def test_the_process_resolves_what_was_not_answered(shop: Shop, fresh_database: FreshDatabase, tmp_path: Path) -> None:
     payment_id = str(uuid7())
     with shop.provider.frozen(), pytest.raises(UNKNOWN):
-        shop.authorize(payment_id=payment_id, within=0.3)
+        shop.authorize(payment_id=payment_id, within=0.7)
     url = fresh_database.url_of("payments")
     settings = {"MERCATO_NAME": "payment", "MERCATO_DATABASE_URL": url, "MERCATO_KEYS": str(tmp_path)}
     own = {"MERCATO_PAYMENT_PROVIDER_URL": shop.provider.url, "MERCATO_PAYMENT_PROVIDER_KEY": KEY}
@@ -228,7 +228,7 @@ def test_what_is_older_than_the_provider_s_memory_is_looked_up_before_it_is_aske
     with shop.provider.gone():
         for payment_id in (arrived, lost):
             with pytest.raises(UNKNOWN):
-                shop.authorize(payment_id=payment_id, within=0.3)
+                shop.authorize(payment_id=payment_id, within=0.7)
     shop.stripe.ask(*_open(shop, arrived))
     with shop.database.transaction() as connection:
         connection.execute(
@@ -284,7 +284,7 @@ def test_a_success_found_after_the_void_is_cancelled_and_alarmed(shop: Shop) -> 
     payment_id, alarms = str(uuid7()), ALARMS.value(Alarm.AUTHORIZED_AFTER_VOID)
     with shop.provider.frozen():
         with pytest.raises(UNKNOWN):
-            shop.authorize(payment_id=payment_id, within=0.4)
+            shop.authorize(payment_id=payment_id, within=0.7)
         assert shop.void(payment_id).state == pb.Payment.VOIDED
     shop.resolve_all()
     assert ALARMS.value(Alarm.AUTHORIZED_AFTER_VOID) == alarms + 1
@@ -387,9 +387,9 @@ def test_an_unanswered_capture_is_settled_before_a_void_is_decided(shop: Shop) -
     payment = shop.authorize()
     with shop.provider.frozen():
         with pytest.raises(UNKNOWN):
-            shop.order.CapturePayment(pb.CapturePaymentRequest(payment_id=payment.id, amount=eur(2500)), timeout=0.3)
+            shop.order.CapturePayment(pb.CapturePaymentRequest(payment_id=payment.id, amount=eur(2500)), timeout=0.7)
         with pytest.raises(UNKNOWN):
-            shop.order.VoidPayment(pb.VoidPaymentRequest(payment_id=payment.id), timeout=0.3)
+            shop.order.VoidPayment(pb.VoidPaymentRequest(payment_id=payment.id), timeout=0.7)
     with pytest.raises(PaymentCaptured):
         shop.void(payment.id)
     assert shop.provider.done_for(payment.id) == ["payment_intents", "capture"]
@@ -398,7 +398,7 @@ def test_an_unanswered_capture_is_settled_before_a_void_is_decided(shop: Shop) -
 def test_a_capture_waits_for_the_authorization_to_be_known(shop: Shop) -> None:
     payment_id = str(uuid7())
     with shop.provider.frozen(), pytest.raises(UNKNOWN):
-        shop.authorize(payment_id=payment_id, within=0.3)
+        shop.authorize(payment_id=payment_id, within=0.7)
     assert shop.capture(payment_id, 2000).state == pb.Payment.CAPTURED
 
 
@@ -491,7 +491,7 @@ def test_a_refund_that_was_not_answered_is_promised_and_done_by_the_worker(shop:
     payment, key = shop.captured(1000), str(uuid7())
     with shop.provider.frozen():
         with pytest.raises(UNKNOWN):
-            shop.refund(payment.id, 800, key, within=0.4)
+            shop.refund(payment.id, 800, key, within=0.7)
         with pytest.raises(RefundExceedsCapture):
             shop.refund(payment.id, 201)
     assert money_from_pb(shop.get(payment.id).refunded) == Money(0, "EUR")
@@ -680,7 +680,7 @@ def test_every_difference_from_the_provider_s_list_is_named(shop: Shop) -> None:
     behind_our_back(shop, taken.id, Kind.CAPTURE)
     stranger = shop.stripe.ask(*_stranger())
     with shop.provider.gone(), pytest.raises(UNKNOWN):
-        shop.authorize(payment_id=unheard, within=0.3)
+        shop.authorize(payment_id=unheard, within=0.7)
     found = {(each.payment_id, each.kind): each for each in _reconcile(shop).differences}
     assert found[taken.id, pb.Difference.STATE_DIFFERS].theirs == "succeeded"
     assert found[taken.id, pb.Difference.AMOUNT_DIFFERS].theirs == "25.00 EUR"

@@ -62,7 +62,7 @@ def _unheard(shop: Shop) -> str:
     """A payment that the provider authorizes, and whose answer nobody hears."""
     payment_id = str(uuid7())
     with shop.provider.frozen(), pytest.raises(UNKNOWN):
-        shop.authorize(payment_id=payment_id, within=0.3)
+        shop.authorize(payment_id=payment_id, within=0.7)
     return payment_id
 
 
@@ -86,7 +86,7 @@ def test_what_was_not_answered_is_completed(shop: Shop) -> None:
 def test_what_the_provider_never_heard_of_is_asked_for(shop: Shop) -> None:
     payment_id = str(uuid7())
     with shop.provider.gone(), pytest.raises(UNKNOWN):
-        shop.authorize(payment_id=payment_id, within=0.3)
+        shop.authorize(payment_id=payment_id, within=0.7)
     assert _found(shop, payment_id) == [("MISSING_AT_PROVIDER", "COMPLETED")]
     assert shop.get(payment_id).state == pb.Payment.AUTHORIZED
     assert not _found(shop, payment_id)
