@@ -59,7 +59,8 @@ class Edge:
 
     def _check(self, scope: Scope) -> None:
         scope.setdefault("raw_path", scope["path"].encode())
-        self._limits.check_head(scope["raw_path"], scope["query_string"], scope["headers"])
+        version = scope.get("http_version", "1.1")
+        self._limits.check_head(scope["raw_path"], scope["query_string"], scope["headers"], version)
 
 
 class _Answer:

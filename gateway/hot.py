@@ -96,7 +96,7 @@ class _Wish:
                 return None
             if name in _NOTED:
                 found[name] = value
-            hosts += name == b"host"
+            hosts += name == b"host" and bool(value)
         return cls(found) if hosts == 1 and len(headers) <= _MOST_HEADERS and size <= _MOST_BYTES else None
 
 

@@ -24,6 +24,8 @@ _STALLED = (
     "The body stopped coming before its end. Rows that were complete may have landed; send it again, whole: what is "
     "already there is left as it is."
 )
+_OLD = frozenset({"1", "1.0"})
+"""What the server below and the specification call HTTP/1.0."""
 _NEVER = re.compile(r"q\s*=\s*0(\.0*)?")
 _UTF8 = frozenset({"", "utf-8", "utf8"})
 
@@ -39,7 +41,7 @@ class Limits:
     upload: int = 64 * 1024 * 1024
     body_seconds: float = 10.0
 
-    def check_head(self, raw_path: bytes, query: bytes, headers: Headers) -> None:
+    def check_head(self, raw_path: bytes, query: bytes, headers: Headers, version: str = "1.1") -> None:
         """Refuse what is too long before it is read any further."""
         if len(raw_path) + len(query) + bool(query) > self.url:
             raise Problem.edge("URL_TOO_LONG")
@@ -48,8 +50,10 @@ class Limits:
         if len(headers) > self.header_count or size > self.headers:
             raise Problem.edge("HEADERS_TOO_LARGE")
         names = [name for name, _ in headers]
-        # Two readers of such a request may differ about where it ends, or whom it is for.
-        if names.count(b"host") != 1 or (b"content-length" in names and b"transfer-encoding" in names):
+        hosts = [value for name, value in headers if name == b"host"]
+        # Two readers of such a request may differ about where it ends, or whom it is for. Only HTTP/1.0 names nobody.
+        nameless = version not in _OLD and not all(hosts)
+        if len(hosts) != 1 or nameless or (b"content-length" in names and b"transfer-encoding" in names):
             raise Problem.edge("MALFORMED_REQUEST", headers={"Connection": "close"})
 
     async def read_body(self, receive: Receive, headers: Mapping[str, str]) -> bytes:

@@ -18,6 +18,7 @@ from gateway import accesstable, asyncapi, eventspage
 from gateway.advice import ADVICE
 from gateway.calls import Visit
 from gateway.comments import as_html, reasons_in
+from gateway.conditions import etag_of, not_modified
 from gateway.contract import Operation
 from gateway.dispatch import Handler
 from gateway.openapi import document
@@ -81,13 +82,13 @@ class Pages:
         origin = escape(f"{request.url.scheme}://{request.headers.get('host', 'localhost')}")
         return _page("Mercato", _filled("index.html", origin=origin))
 
-    async def openapi(self, _request: Request, _variables: Mapping[str, str], _visit: Visit) -> Response:
+    async def openapi(self, request: Request, _variables: Mapping[str, str], _visit: Visit) -> Response:
         """The OpenAPI document."""
-        return Response(self._document, headers={"Cache-Control": "no-cache"}, media_type="application/json")
+        return _json(request, self._document)
 
-    async def asyncapi(self, _request: Request, _variables: Mapping[str, str], _visit: Visit) -> Response:
+    async def asyncapi(self, request: Request, _variables: Mapping[str, str], _visit: Visit) -> Response:
         """The AsyncAPI document of the events."""
-        return Response(self._events, headers={"Cache-Control": "no-cache"}, media_type="application/json")
+        return _json(request, self._events)
 
     async def access(self, _request: Request, _variables: Mapping[str, str], _visit: Visit) -> Response:
         """Who may do what."""
@@ -132,6 +133,14 @@ class Pages:
         where = _listed(self._named_by.get(reason, ()))
         body = f"<h1>{escape(title_of(reason))}</h1>\n<p><code>{reason}</code></p>\n<p>{_advice(reason)}</p>"
         return _page(title_of(reason), f'{body}\n{status}\n{where}\n<p><a href="/docs/problems">All problems</a></p>')
+
+
+def _json(request: Request, document: bytes) -> Response:
+    """A document, sent to whoever does not have it."""
+    headers = {"Cache-Control": "no-cache", "ETag": etag_of("", document)}
+    if not_modified(request.headers.get("if-none-match", ""), headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(document, 200, headers, "application/json")
 
 
 @cache

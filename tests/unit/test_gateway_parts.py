@@ -103,6 +103,7 @@ def test_whoever_takes_no_json_is_told(accept: str) -> None:
     "headers",
     [
         [],
+        [(b"host", b"")],
         [(b"host", b"a"), (b"host", b"b")],
         [(b"host", b"a"), (b"content-length", b"1"), (b"transfer-encoding", b"chunked")],
         [(b"host", b"a"), *[(b"x", b"1")] * 100],

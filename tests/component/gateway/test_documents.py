@@ -30,6 +30,14 @@ def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
     assert document["openapi"] == "3.1.0"
 
 
+@pytest.mark.parametrize("path", ["/openapi.json", "/asyncapi.json"])
+def test_a_document_is_sent_to_whoever_does_not_have_it(client: httpx.Client, path: str) -> None:
+    etag = client.get(path).headers["etag"]
+    had = client.get(path, headers={"If-None-Match": etag})
+    assert (had.status_code, had.content, had.headers["etag"]) == (304, b"", etag)
+    assert client.get(path, headers={"If-None-Match": '"another"'}).status_code == 200
+
+
 def test_every_rest_form_of_the_contracts_is_in_it(document: dict[str, Any]) -> None:
     wanted = {
         (binding.method.lower(), public_path(binding.template))

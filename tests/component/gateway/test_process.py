@@ -85,6 +85,7 @@ ONE_LINE_EACH: tuple[tuple[str, str, dict[str, str], int], ...] = (
     ("GET", "/nowhere", {}, 404),
     ("DELETE", "/v1/products", {}, 405),
     ("HEAD", "/openapi.json", {}, 200),
+    ("GET", "/openapi.json", {"If-None-Match": "*"}, 304),
     ("OPTIONS", "/v1/products", {}, 204),
     ("GET", "/v1/products/" + "x" * 9000, {}, 414),
     ("GET", "/v1/products", {"X-Much": "x" * 17_000}, 431),

@@ -139,6 +139,20 @@ def test_a_body_whose_end_is_told_in_two_ways_is_not_taken(port: int, mesh: Mesh
     assert not mesh.product.asked
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (f"GET {PRODUCT} HTTP/1.1\r\n", b"400"),
+        (f"GET {PRODUCT} HTTP/1.1\r\nHost:\r\n", b"400"),
+        ("GET /healthz HTTP/1.1\r\n", b"400"),
+        ("GET /healthz HTTP/1.0\r\n", b"200"),
+    ],
+)
+def test_only_http_1_0_names_no_host(port: int, head: str, status: bytes, product: None) -> None:
+    with caller(port, f"{head}Connection: close\r\n\r\n".encode()) as connection:
+        assert heard(connection).split(b" ")[1] == status
+
+
 @pytest.mark.parametrize("target", [PRODUCT, f"http://evil.example{PRODUCT}"])
 def test_no_answer_repeats_whom_a_request_says_to_be_for(port: int, target: str, product: None) -> None:
     asked = f"GET {target} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
