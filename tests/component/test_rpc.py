@@ -446,7 +446,7 @@ def test_too_many_waiting_calls_are_refused_at_once_even_when_every_thread_is_st
 
     def call() -> None:
         try:
-            outcomes.append(stub.Once(Request()).text)
+            outcomes.append(stub.Once(Request(), timeout=LONG).text)
         except errors.MercatoError as error:
             outcomes.append(type(error))
             refused.release()
