@@ -58,7 +58,7 @@ class PatientPool(ThreadPoolExecutor):
     def _look(self) -> None:
         while not self._over.wait(self._patience / 2):
             latest = time.monotonic() - self._patience
-            late = [call for began, call in [*self._waiting.values()] if began < latest]
+            late = [call for began, call in self._waiting.copy().values() if began < latest]
             for call in late:
                 call.cancel()
             if late:

@@ -50,7 +50,7 @@ def order_to_pb(kept: bytes, personal: Personal) -> pb.Order:
     order = pb.Order.FromString(kept)
     if personal.address:
         order.address.CopyFrom(_address(personal.address))
-    order.note = personal.note
+        order.note = personal.note
     if order.HasField("order_return"):
         order.order_return.reason = personal.return_reason
     return order
