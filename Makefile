@@ -7,6 +7,9 @@ READY := .venv/.ready
 STUBS := mercato/api/.fingerprint
 SOURCES := auditor benchmarks chaos gateway hatch_build.py mercato services shop simulator tests tools
 
+# Starts take half as long from bytecode, also where a shell forbids to write any.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help up down demo test sweep slice fuzz bugs check fmt lint types protos wheel lock baseline clean
 
@@ -23,7 +26,7 @@ demo: up ## start the shop and play one shopper through it
 	@$(BIN)/mercato demo
 
 test: $(STUBS) ## run the tests, on a PostgreSQL, Valkey and Kafka of their own
-	@$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 $(ARGS)
 
 sweep: $(STUBS) ## crash, hang, fail and lose answers at every place of every story, and audit (for hours; again: goes on)
 	@$(BIN)/python -m chaos.sweep $(ARGS)

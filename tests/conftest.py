@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Together(LoadScopeScheduling):
-    """Keeps on one of the two processes what shares servers: the tests of a file, and all that play on the mesh."""
+    """Keeps on one process what shares servers: the tests of a file, and all that play on the mesh."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
