@@ -30,6 +30,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -131,6 +132,8 @@ class Crowd:
         self._selector = selectors.DefaultSelector()
         self._open: list[socket.socket] = []
         self._pending: dict[socket.socket, bytes] = {}
+        self._last: dict[socket.socket, bytes] = {}
+        self._ends = Counter[bytes]()
 
     def follow(self, port: int, order_id: str, token: str, *, upgrade: bool) -> None:
         """Another client."""
@@ -149,7 +152,9 @@ class Crowd:
         deadline = time.perf_counter() + PATIENCE
         while len(heard) < number:
             if time.perf_counter() > deadline:
-                raise TimeoutError(f"only {len(heard)} of {number} clients heard {word.decode()}")
+                ends = ", ".join(f"{times} after {end!r}" for end, times in self._ends.most_common(5)) or "none"
+                only = f"only {len(heard)} of {number} clients heard {word.decode()}"
+                raise TimeoutError(f"{only}; connections that were closed, by what they heard last: {ends}")
             for key, _ in self._selector.select(0.5):
                 client: Any = key.fileobj
                 if self._heard(client, word):
@@ -163,9 +168,11 @@ class Crowd:
             told = b""
         if not told:
             self._selector.unregister(client)
+            self._ends[self._last.get(client, b"")] += 1
             return False
         text = self._pending.get(client, b"") + told
         self._pending[client] = text[-len(word) :]
+        self._last[client] = told[-80:]
         return word in text
 
     def leave(self) -> None:
