@@ -2,7 +2,7 @@
 
 Who asks is counted before anything is read, what they ask about once it is: many addresses that try passwords for one
 account use up that account's rate. An address that got in before is known, and not counted by that: the owner of an
-account that is under attack is not shut out of it. Redis learns digests, and no value of a field.
+account that is under attack is not shut out of it. Of what is asked about, and who is known for it, Redis has digests.
 
 While Redis is away each gateway counts for itself: a fair share of every rate, and of strict ones a quarter of that.
 That Redis does not answer is never a reason to refuse anybody.
@@ -96,7 +96,8 @@ class Rates:
         await self._ask(lambda redis: redis.set(mark, "", ex=_KNOWN_FOR))
 
     def _mark(self, about: str, scope: Scope) -> str:
-        return f"{about}:{address(scope, self.trusted)}"
+        # It lies there for weeks: neither account nor address can be read from it.
+        return f"rate:known:{_digest(f'{about}:{address(scope, self.trusted)}')}"
 
     async def _known(self, marks: Sequence[str]) -> bool:
         return bool(await self._ask(lambda redis: redis.exists(*marks)) == len(marks))
@@ -143,8 +144,11 @@ def _judge(operation: Operation, ruling: Ruling) -> None:
 
 def _about(operation: Operation, limit: Limit, message: Message) -> str:
     """The key of what a request is about: a digest, for it may be personal, of all spellings that may mean the same."""
-    value = str(getattr(message, limit.field)).casefold()
-    return f"rate:{operation.name}:{limit.field}:{blake2b(value.encode(), digest_size=16).hexdigest()}"
+    return f"rate:{operation.name}:{limit.field}:{_digest(str(getattr(message, limit.field)).casefold())}"
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def standing(ruling: Ruling) -> Mapping[str, str]:
