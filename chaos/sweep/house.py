@@ -104,6 +104,8 @@ def erased(town: Town) -> Plot:
     """Somebody is forgotten, here and at the neighbours'."""
     buyer = town.buyer()
     order = town.delivered(buyer)
+    opened = "select count(*) from users.open_orders where order_id = %s"
+    until(lambda: town.sql(opened, order["id"]) == [(0,)], "the accounts know that the order is over")
     yield
     remove(buyer, "/v1/users/me")
     rows = "select count(*) from orders.personal where order_id = %s and erase_time is null"
