@@ -124,6 +124,15 @@ class Shop:
         payment: pb.Payment = self.finance.GetPayment(pb.GetPaymentRequest(id=payment_id))
         return payment
 
+    def reconciled(self) -> pb.ReconcilePaymentsResponse:
+        """What reconciling finds today, and around midnight yesterday: the provider's clock is this machine's."""
+        days = {(datetime.now(UTC) - timedelta(minutes=ago)).date().isoformat() for ago in (0, 5)}
+        replies = [self.finance.ReconcilePayments(pb.ReconcilePaymentsRequest(date=day)) for day in days]
+        return pb.ReconcilePaymentsResponse(
+            differences=[each for reply in replies for each in reply.differences],
+            compared=sum(reply.compared for reply in replies),
+        )
+
     def told(self, payment_id: str) -> list[str]:
         with self.database.reading() as connection:
             rows = connection.execute(

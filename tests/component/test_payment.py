@@ -1,7 +1,7 @@
 """The payment service as its callers see it: over gRPC, on PostgreSQL, with the provider as a process beside it."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, LiteralString
@@ -670,7 +670,7 @@ def test_a_day_on_which_all_agree_has_no_differences(shop: Shop) -> None:
     shop.resolve_all()
     made = [shop.authorize(), shop.captured(), shop.authorize(CASH)]
     shop.void(made[0].id)
-    reply = _reconcile(shop)
+    reply = shop.reconciled()
     assert not [each for each in reply.differences if each.payment_id in {payment.id for payment in made}]
     assert reply.compared >= 2
 
@@ -681,7 +681,7 @@ def test_every_difference_from_the_provider_s_list_is_named(shop: Shop) -> None:
     stranger = shop.stripe.ask(*_stranger())
     with shop.provider.gone(), pytest.raises(UNKNOWN):
         shop.authorize(payment_id=unheard, within=0.7)
-    found = {(each.payment_id, each.kind): each for each in _reconcile(shop).differences}
+    found = {(each.payment_id, each.kind): each for each in shop.reconciled().differences}
     assert found[taken.id, pb.Difference.STATE_DIFFERS].theirs == "succeeded"
     assert found[taken.id, pb.Difference.AMOUNT_DIFFERS].theirs == "25.00 EUR"
     assert found[unheard, pb.Difference.MISSING_AT_PROVIDER].ours == "PENDING"
@@ -708,9 +708,3 @@ def _stranger() -> Any:
     """A payment that the provider hears of and the shop never did."""
     payment = Payment.asked(uuid7(), uuid7(), uuid7(), Money(700, "EUR"), VISA)
     return payment, attempt_of(payment)
-
-
-def _reconcile(shop: Shop) -> pb.ReconcilePaymentsResponse:
-    request = pb.ReconcilePaymentsRequest(date=datetime.now(UTC).date().isoformat())
-    reply: pb.ReconcilePaymentsResponse = shop.finance.ReconcilePayments(request)
-    return reply

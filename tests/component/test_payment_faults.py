@@ -7,7 +7,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from functools import partial
 from random import Random
 from typing import Any
@@ -206,8 +205,7 @@ def test_whatever_the_provider_does_wrong_the_books_come_to_what_it_did(shop: Sh
 
 def _agree(shop: Shop, payments: list[str]) -> None:
     """The provider, line by line, says the same as our books; and reconciling finds nothing to say."""
-    found = shop.finance.ReconcilePayments(pb.ReconcilePaymentsRequest(date=datetime.now(UTC).date().isoformat()))
-    assert not [each for each in found.differences if each.payment_id in payments]
+    assert not [each for each in shop.reconciled().differences if each.payment_id in payments]
     for payment_id in payments:
         moved = Counter[str]()
         for each in _movements(shop):

@@ -36,18 +36,11 @@ def shop(payment_database: Database, provider: ProviderProcess) -> Iterator[Shop
         yield shop
 
 
-def _reconcile(shop: Shop) -> list[pb.Difference]:
-    # The database's and the provider's clock are this machine's; around midnight the test takes both days.
-    days = {(datetime.now(UTC) - timedelta(minutes=ago)).date().isoformat() for ago in (0, 5)}
-    replies = [shop.finance.ReconcilePayments(pb.ReconcilePaymentsRequest(date=day)) for day in days]
-    return [each for reply in replies for each in reply.differences]
-
-
 def _found(shop: Shop, name: str) -> Found:
     """How a payment differs, and what was done about it."""
     return [
         (pb.Difference.Kind.Name(each.kind), pb.Difference.Repair.Name(each.repair))
-        for each in _reconcile(shop)
+        for each in shop.reconciled().differences
         if name in (each.payment_id, each.provider_reference)
     ]
 
@@ -71,7 +64,7 @@ def test_what_agrees_is_no_difference(shop: Shop) -> None:
     shop.void(payments[0].id)
     shop.refund(payments[3].id, 400)
     known = {payment.id for payment in payments}
-    assert not [each for each in _reconcile(shop) if each.payment_id in known]
+    assert not [each for each in shop.reconciled().differences if each.payment_id in known]
 
 
 def test_what_was_not_answered_is_completed(shop: Shop) -> None:
