@@ -37,6 +37,9 @@ BATCH = 500
 WAIT = 0.1  # seconds that a round waits for the first record
 ATTEMPTS = 3
 HINT = timedelta(seconds=1)
+# A client that is out of its group for so long is replaced: seldom, after an outage, it forgets to join again, and says
+# nothing. While Kafka is away, or others take their time to join, a new one waits no worse than the old.
+FORGOTTEN = timedelta(seconds=30)
 
 APPLIED = Counter("mercato_consumer_applied", "Events whose effect was committed.", ("consumer",))
 PARKED = Counter("mercato_consumer_parked", "Events that could not be applied.", ("consumer",))
@@ -81,13 +84,16 @@ class Consumer(Generic[W]):
         self._client: KafkaConsumer | None = None
         self._trouble: Exception | None = None
         self._hint_due: datetime | None = None
+        self._is_member = False
+        self._seen: datetime | None = None
 
     def run_once(self, now: datetime) -> bool:
         """Apply what has come; waits a moment for it. Raises what is to be tried again, having gone back to it."""
         try:
             records = self._poll(self._joined())
             if not records:
-                return False
+                return self._leave_if_forgotten(now)
+            self._seen = now
             self._apply(records)
         except LostPartition:
             _log.warning("consumer.overtaken", consumer=self.name)
@@ -109,11 +115,23 @@ class Consumer(Generic[W]):
     def _joined(self) -> KafkaConsumer:
         if self._client is None:
             self._kafka.make(name for topic in self._topics for name in (topic, dead_letters(topic)))
-            self._client = self._kafka.consumer(self.name)
+            self._client = self._kafka.consumer(self.name, steady=self._steady)
             self._client.subscribe(
                 [*self._topics], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
             )
         return self._client
+
+    def _steady(self) -> None:
+        self._is_member = True
+
+    def _leave_if_forgotten(self, now: datetime) -> bool:
+        if self._is_member or self._seen is None:
+            self._is_member, self._seen = False, now
+        if now - self._seen < FORGOTTEN:
+            return False
+        _log.warning("consumer.forgotten", consumer=self.name)
+        self._leave()
+        return True
 
     def _assigned(self, client: KafkaConsumer, partitions: list[TopicPartition]) -> None:
         """Start where the database says. What goes wrong here is raised by the round, not by Kafka's callback."""
@@ -173,6 +191,7 @@ class Consumer(Generic[W]):
         if client is not None:
             client.close()
         self.places = {}
+        self._seen = None
 
     def _hint(self, now: datetime) -> None:
         if self._client is None or (self._hint_due is not None and now < self._hint_due):

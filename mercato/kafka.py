@@ -1,8 +1,10 @@
 """Kafka: the settings under which nothing is lost or put out of order, and the topics."""
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer as KafkaConsumer
@@ -56,6 +58,7 @@ CONSUMER: Mapping[str, Any] = {
     "fetch.error.backoff.ms": 100,
     "queued.max.messages.kbytes": 8_192,
 }
+STATISTICS = 5_000
 
 
 class Kafka:
@@ -72,9 +75,15 @@ class Kafka:
         """A new idempotent producer."""
         return Producer({"bootstrap.servers": self.bootstrap, **CLIENT, **PRODUCER})
 
-    def consumer(self, group: str) -> KafkaConsumer:
-        """A new reader of a group. It stores no offsets by itself."""
-        return KafkaConsumer({"bootstrap.servers": self.bootstrap, "group.id": group, **CLIENT, **CONSUMER})
+    def consumer(self, group: str, steady: Callable[[], object] | None = None) -> KafkaConsumer:
+        """A new reader of a group. It stores no offsets by itself.
+
+        While it is a member of its group, its polls call `steady` every few seconds.
+        """
+        settings = {"bootstrap.servers": self.bootstrap, "group.id": group, **CLIENT, **CONSUMER}
+        if steady is not None:
+            settings |= {"statistics.interval.ms": STATISTICS, "stats_cb": partial(_tell_if_steady, steady)}
+        return KafkaConsumer(settings)
 
     def ensure_topics(self, services: Iterable[str]) -> None:
         """Have the topics of services, and those of their dead letters; and have the broker ready for producers."""
@@ -144,3 +153,10 @@ class Kafka:
 
     def close(self) -> None:
         """Nothing is held: producers and readers belong to whoever asked for them."""
+
+
+def _tell_if_steady(steady: Callable[[], object], statistics: str) -> None:
+    """Judge by what a client says of itself whether it is a member of its group."""
+    group = json.loads(statistics).get("cgrp", {})
+    if (group.get("state"), group.get("join_state")) == ("up", "steady"):
+        steady()

@@ -1,7 +1,8 @@
 """Consumers between a real Kafka and a real PostgreSQL: every effect once, in order, whatever happens in between."""
 
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
 import psycopg
@@ -9,10 +10,10 @@ import pytest
 
 from mercato import log
 from mercato.api.inventory.v1.inventory_events_pb2 import StockCommitted, StockReleased
-from mercato.consumer import Consumer, Delivery, handlers
+from mercato.consumer import FORGOTTEN, Consumer, Delivery, handlers
 from mercato.errors import Unavailable
 from mercato.failpoint import FailpointReached, arm
-from mercato.kafka import Kafka, dead_letters
+from mercato.kafka import Kafka, KafkaConsumer, dead_letters
 from mercato.local.server import free_port
 from mercato.outgoing import Outgoing
 from mercato.postgres import Database, Work
@@ -79,6 +80,47 @@ def test_a_reader_that_dies_on_either_side_of_its_commit_repeats_nothing(reader:
     first.close()
     settle(reader, reader.consumer())
     assert reader.effects() == [("a", 1), ("a", 2)]
+
+
+class Forgetful(Kafka):
+    """A cluster whose first client hears nothing of it, and says nothing."""
+
+    def __init__(self, bootstrap: str) -> None:
+        super().__init__(bootstrap)
+        self.clients = 0
+
+    def consumer(self, group: str, steady: Callable[[], object] | None = None) -> KafkaConsumer:
+        self.clients += 1
+        if self.clients == 1:
+            return Kafka(f"127.0.0.1:{free_port()}").consumer(group, steady)
+        return super().consumer(group, steady)
+
+
+def test_a_client_that_forgot_to_join_its_group_is_replaced(reader: Reader) -> None:
+    reader.send("a", 1)
+    kafka = Forgetful(reader.kafka.bootstrap)
+    forgetful = reader.consumer(kafka=kafka)
+    for passed in (timedelta(0), FORGOTTEN - timedelta(seconds=1)):
+        forgetful.run_once(NOON + passed)
+    assert kafka.clients == 1
+    forgetful.run_once(NOON + FORGOTTEN)
+    settle(reader, forgetful)
+    assert reader.effects() == [("a", 1)]
+    assert kafka.clients == 2
+
+
+def test_a_client_knows_that_it_is_a_member(reader: Reader) -> None:
+    reader.send("a", 1)
+    known = threading.Event()
+    client = reader.kafka.consumer(reader.group, steady=known.set)
+    client.subscribe([reader.topic])
+
+    def told() -> bool:
+        client.poll(0.1)
+        return known.is_set()
+
+    until(told)
+    client.close()
 
 
 def test_a_reader_that_lost_its_partition_in_the_middle_changes_nothing(reader: Reader) -> None:
@@ -246,7 +288,7 @@ def test_an_idle_round_is_short_and_says_so(reader: Reader) -> None:
     consumer = reader.consumer()
     until(lambda: len(consumer.places) == 6, consumer)
     began = time.monotonic()
-    assert not consumer.run_once(NOON + timedelta(hours=1))
+    assert not consumer.run_once(NOON + timedelta(seconds=1))
     assert time.monotonic() - began < 10
 
 
