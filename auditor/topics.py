@@ -14,6 +14,7 @@ from uuid import UUID
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from mercato.audit import Connection
+from mercato.kafka import SMALL
 from mercato.topic import topic
 
 PATIENCE = 10.0  # seconds
@@ -34,8 +35,6 @@ CREATE = """
     create temp table if not exists topic_window (since timestamptz not null);
 """
 READ = "select topic, partition, max(record_offset) + 1 from topic_record group by topic, partition"
-# The client would hold 64 MB ahead of whoever reads, and ask for 50 at once.
-SMALL = {"queued.max.messages.kbytes": 1024, "fetch.max.bytes": 2_000_000}
 Row = tuple[str, int, int, str, int | None, UUID | None, datetime]
 Places = Mapping[tuple[str, int], int]
 Reader = Callable[[datetime, Places], Iterable[Sequence[Row]]]

@@ -45,7 +45,10 @@ PRODUCER: Mapping[str, Any] = {
     "queue.buffering.max.messages": 100_000,
     "delivery.report.only.error": True,
 }
+# A client would hold 64 MB ahead of whoever reads, and ask for 50 at once; and keep the memory after the first flood.
+SMALL: Mapping[str, Any] = {"queued.max.messages.kbytes": 1_024, "fetch.max.bytes": 2_000_000}
 CONSUMER: Mapping[str, Any] = {
+    **SMALL,
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "auto.offset.reset": "earliest",
@@ -56,7 +59,6 @@ CONSUMER: Mapping[str, Any] = {
     "max.poll.interval.ms": 120_000,
     "fetch.wait.max.ms": 500,  # answers come as soon as there is a record; this is only how long an empty one waits
     "fetch.error.backoff.ms": 100,
-    "queued.max.messages.kbytes": 8_192,
 }
 STATISTICS = 5_000
 

@@ -25,7 +25,7 @@ T = TypeVar("T")
 Json = Mapping[str, Any]
 
 PAYS, DECLINES = "pm_card_visa", "pm_card_chargeDeclinedInsufficientFunds"
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def until(look: Callable[[], T], what: str, within: float = PATIENCE) -> T:
