@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from gateway.calls import Visit, headers_of, written
 from gateway.conditions import idempotency_key
-from gateway.contract import ERRORS, FAILED, LINE, Binding, Operation
+from gateway.contract import ERRORS, FAILED, LINE, REQUEST_ID, Binding, Operation
 from gateway.endpoint import Mesh
 from gateway.limits import JSON, kind_of_body
 from gateway.problems import Problem
@@ -44,9 +44,11 @@ class Upload:
     async def __call__(self, request: Request, variables: Mapping[str, str], visit: Visit) -> Response:
         """The answer to a request. Problem, MercatoError or AioRpcError when there is none."""
         principal = await self._mesh.admit(self.operation, request, JSON)
-        idempotency_key(request.headers, required=self.operation.policy.key_required)
+        key = idempotency_key(request.headers, required=self.operation.policy.key_required)
         rows = self._layout.rows(kind_of_body(request.headers, (NDJSON, CSV)))
-        about = self._transcoder.request(variables, request.scope["query_string"], b"")
+        about: Any = self._transcoder.request(variables, request.scope["query_string"], b"")
+        if key and principal.subject and self._transcoder.has_request_id:
+            about.request_id = key
         call = self._mesh.caller.stream(self.operation.rpc, about, visit, principal)
         intake = _Intake(self._layout, rows, about)
         try:
@@ -85,7 +87,8 @@ class _Intake:
 
     async def messages(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[Message]:
         """The requests that the pieces of a body make."""
-        message, count, size, read = self._begun(), 0, 0, 0
+        # A request that names itself is heard of, however little of it can be sent.
+        named, message, count, size, read = bool(getattr(self._about, REQUEST_ID, "")), self._begun(), 0, 0, 0
         async for row in self._read(pieces):
             read += 1
             if read % _TURN == 0:
@@ -97,8 +100,8 @@ class _Intake:
             count, size = count + 1, size + row[1].ByteSize()
             if count >= self._layout.most or size >= _HEAVY:
                 yield message
-                message, count, size = self._begun(), 0, 0
-        if count:
+                named, message, count, size = False, self._begun(), 0, 0
+        if count or named:
             yield message
 
     async def _read(self, pieces: AsyncIterator[bytes]) -> "AsyncIterator[tuple[int, Message] | BadRow]":

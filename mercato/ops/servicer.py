@@ -27,6 +27,8 @@ from mercato.pagination import PageTokens
 from mercato.parking import Parked, ParkedEvents, Redriven, Redriver
 from mercato.postgres import Database
 from mercato.projection import Projections
+from mercato.reports import M, Reports
+from mercato.rpc.call import current_call
 from mercato.self_audit import SelfAudit
 
 
@@ -57,6 +59,7 @@ class OpsServicer:
         self._parked = ParkedEvents(overseen.database)
         self._audit = SelfAudit(overseen.database)
         self._rebuilding = Rebuilding(overseen.projections)
+        self._reports = Reports(overseen.database)
 
     def GetOperations(self, request: pb.GetOperationsRequest, context: ServicerContext) -> pb.Operations:
         self._check(request)
@@ -90,18 +93,22 @@ class OpsServicer:
         return told_letter_to_pb(parked)
 
     def RedriveDeadLetter(self, request: pb.RedriveDeadLetterRequest, context: ServicerContext) -> pb.Redriven:
-        return self._drive(request, Redriver.redrive)
+        return self._once(pb.Redriven, lambda: self._drive(request, Redriver.redrive))
 
     def DiscardDeadLetter(self, request: pb.DiscardDeadLetterRequest, context: ServicerContext) -> pb.Redriven:
-        return self._drive(request, Redriver.discard)
+        return self._once(pb.Redriven, lambda: self._drive(request, Redriver.discard))
 
     def RebuildProjection(self, request: pb.RebuildProjectionRequest, context: ServicerContext) -> pb.Projection:
         self._check(request)
-        return projection_to_pb(*self._rebuilding.begin(request.name))
+        begun = self._once(pb.Projection, lambda: projection_to_pb(*self._rebuilding.begin(request.name)))
+        if not current_call().replayed:
+            return begun
+        now = (projection_to_pb(*each) for each in self._rebuilding.status() if each[0].name == request.name)
+        return next(now, begun)
 
     def AuditService(self, request: pb.AuditServiceRequest, context: ServicerContext) -> pb.Audit:
         self._check(request)
-        return audit_to_pb(self._audit.run())
+        return self._once(pb.Audit, lambda: audit_to_pb(self._audit.run()))
 
     def ListStuck(self, request: pb.ListStuckRequest, context: ServicerContext) -> pb.ListStuckResponse:
         self._check(request)
@@ -113,7 +120,11 @@ class OpsServicer:
 
     def RetryStuck(self, request: pb.RetryStuckRequest, context: ServicerContext) -> pb.RetryStuckResponse:
         self._check(request)
-        return pb.RetryStuckResponse(retried=self._overseen.stuck.retry(request.id))
+        stuck = self._overseen.stuck
+        return self._once(pb.RetryStuckResponse, lambda: pb.RetryStuckResponse(retried=stuck.retry(request.id)))
+
+    def _once(self, kind: type[M], do: Callable[[], M]) -> M:
+        return self._reports.once(current_call().key, kind, do)
 
     def _check(self, request: Any) -> None:
         """Whoever asks here for another service has been led astray."""

@@ -84,9 +84,7 @@ def key_of(method: Method, call: Call, request: Any) -> Key | None:
         if method.policy.key_required and call.service in FOR_USERS:
             raise IdempotencyKeyRequired
         return None
-    # Only the gateway brings people without a name, who cannot be told apart; whoever else calls is known by itself.
-    sender = call.principal.subject or (f"@{call.service}" if call.service != "gateway" else "")
-    return Key(sender, method.label, request.request_id, _fingerprint(request)) if sender else None
+    return call.named(request.request_id, _fingerprint(request))
 
 
 def _fingerprint(request: Any) -> bytes:

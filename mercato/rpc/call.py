@@ -70,6 +70,12 @@ class Call:
         """Seconds until the caller stops waiting; None if nobody waits."""
         return None if self.ends is None else self.ends - time.monotonic()
 
+    def named(self, request_id: str, fingerprint: bytes = b"") -> Key | None:
+        """What a repeat of the request is known by; None if it has no name, or nobody who could repeat it."""
+        # Only the gateway brings people without a name, who cannot be told apart; who else calls is known by itself.
+        sender = self.principal.subject or (f"@{self.service}" if self.service != "gateway" else "")
+        return Key(sender, self.rpc, request_id, fingerprint) if sender and request_id else None
+
     def wrote(self, aggregate: str, version: int) -> None:
         """Note a change, so that the caller can ask to see it elsewhere. Of a bulk change, the first ones.
 

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from mercato.reports import Reports
 from mercato.runtime import Process, Stack, every
 from services.payment.config import PaymentConfig
 from services.payment.connection import StripeConnection
@@ -38,7 +39,7 @@ def build(config: PaymentConfig, stack: Stack) -> Process:
     passes = Passes(work, reconciliation, stack.clock, config.reconcile)
     webhooks = Webhooks(observation, secret, stack.clock)
     return Process(
-        servicers=[PaymentServicer(payments, webhooks, reconciliation, queries, stack.page_tokens)],
+        servicers=[PaymentServicer(payments, webhooks, reconciliation, Reports(database), queries, stack.page_tokens)],
         workers=[
             every(config.resolve, resolution.resolve_due, "payment.resolve"),
             every(config.reconcile / 2, passes.reconcile_recent, "payment.reconcile"),

@@ -8,6 +8,7 @@ from grpc import ServicerContext
 from mercato.api.payment.v1 import payment_pb2 as pb
 from mercato.errors import InvalidArgument
 from mercato.pagination import PageTokens
+from mercato.reports import Reports
 from mercato.rpc import current_call
 from mercato.wire import money_from_pb
 from services.payment import messages
@@ -28,12 +29,14 @@ class PaymentServicer:
         payments: Payments,
         webhooks: Webhooks,
         reconciliation: Reconciliation,
+        reports: Reports,
         queries: PaymentQueries,
         pages: PageTokens,
     ) -> None:
         self._payments = payments
         self._webhooks = webhooks
         self._reconciliation = reconciliation
+        self._reports = reports
         self._queries = queries
         self._pages = pages
 
@@ -104,9 +107,14 @@ class PaymentServicer:
     def ReconcilePayments(
         self, request: pb.ReconcilePaymentsRequest, context: ServicerContext
     ) -> pb.ReconcilePaymentsResponse:
-        comparison = self._reconciliation.reconcile_payments(_day(request.date))
-        differences = [messages.difference_to_pb(each) for each in comparison.differences]
-        return pb.ReconcilePaymentsResponse(differences=differences, compared=comparison.compared)
+        day = _day(request.date)
+
+        def reconcile() -> pb.ReconcilePaymentsResponse:
+            comparison = self._reconciliation.reconcile_payments(day)
+            differences = [messages.difference_to_pb(each) for each in comparison.differences]
+            return pb.ReconcilePaymentsResponse(differences=differences, compared=comparison.compared)
+
+        return self._reports.once(current_call().key, pb.ReconcilePaymentsResponse, reconcile)
 
 
 def _only_of() -> UUID | None:

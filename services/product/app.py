@@ -2,6 +2,7 @@
 
 from mercato.consumer import Consumer
 from mercato.kafka import topic
+from mercato.reports import Reports
 from mercato.runtime import Process, Stack, every
 from services.product import encoding
 from services.product.config import ProductConfig
@@ -22,7 +23,9 @@ def build(config: ProductConfig, stack: Stack) -> Process:
     catalogue = Catalogue(work)
     queries = ProductQueries(database, config.currency, encoding.whole)
     return Process(
-        servicers=[ProductServicer(catalogue, Imports(work), queries, stack.page_tokens, config.currency)],
+        servicers=[
+            ProductServicer(catalogue, Imports(work), Reports(database), queries, stack.page_tokens, config.currency)
+        ],
         consumers=[Consumer(stack.kafka(), work, AVAILABILITY, [topic("inventory")], follow_stock(StockHints()))],
         workers=[
             every(config.refresh, catalogue.refresh_documents),

@@ -1,6 +1,6 @@
 """ProductService: requests to use cases and queries, their answers to messages."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from mercato.ahead import ahead
 from mercato.api.product.v1 import product_pb2 as pb
 from mercato.errors import InvalidArgument, MercatoError, NotFound, PermissionDenied
 from mercato.pagination import PageTokens
+from mercato.reports import Keyed, Reports
 from mercato.rpc import current_call
 from mercato.rpc.call import Call
 from mercato.rpc.ready import Ready
@@ -28,11 +29,18 @@ class ProductServicer:
     contract = pb.DESCRIPTOR.services_by_name["ProductService"]
 
     def __init__(
-        self, catalogue: Catalogue, imports: Imports, queries: ProductQueries, pages: PageTokens, currency: str
+        self,
+        catalogue: Catalogue,
+        imports: Imports,
+        reports: Reports,
+        queries: ProductQueries,
+        pages: PageTokens,
+        currency: str,
     ) -> None:
         """Serve these."""
         self._catalogue = catalogue
         self._imports = imports
+        self._reports = reports
         self._queries = queries
         self._pages = pages
         self._currency = currency
@@ -117,6 +125,10 @@ class ProductServicer:
         self, requests: Iterator[pb.ImportProductsRequest], context: ServicerContext
     ) -> pb.ImportProductsResponse:
         """Make products as rows say."""
+        keyed = Keyed(requests)
+        return self._reports.once(keyed.key, pb.ImportProductsResponse, lambda: self._import(keyed), keyed.digest)
+
+    def _import(self, requests: Iterable[pb.ImportProductsRequest]) -> pb.ImportProductsResponse:
         rows = ([messages.row_from_pb(row, self._currency) for row in request.rows] for request in requests)
         report = self._imports.import_products(ahead(rows))
         current_call().written.clear()  # the trailer that tells writers what they wrote holds no ten thousand ids

@@ -16,6 +16,7 @@ from mercato.ids import uuid7
 from mercato.money import Money
 from mercato.pagination import PageTokens
 from mercato.postgres import Database
+from mercato.reports import Reports
 from mercato.rpc import Principal
 from mercato.testing import Served, a_customer, serve, staff
 from mercato.wire import money_from_pb, money_to_pb
@@ -225,7 +226,7 @@ def opened(database: Database, provider: ProviderProcess, caps: Caps = CAPS) -> 
     observation = Observation(work, stripe, resolution)
     reconciliation = Reconciliation(queries, stripe, SafeRepairs(work, stripe, resolution, observation))
     webhooks = Webhooks(observation, Secret(WEBHOOK_SECRET), SystemClock())
-    servicer = PaymentServicer(payments, webhooks, reconciliation, queries, PageTokens("secret"))
+    servicer = PaymentServicer(payments, webhooks, reconciliation, Reports(database), queries, PageTokens("secret"))
     with serve(servicer, threads=32) as served:
         yield Shop(served, database, provider, resolution, stripe, reconciliation, dying)
     connection.close()

@@ -15,6 +15,7 @@ from mercato.ids import uuid7
 from mercato.money import Money
 from mercato.pagination import PageTokens
 from mercato.postgres import Database
+from mercato.reports import Reports
 from mercato.rpc import Principal
 from mercato.testing import Served, a_customer, a_guest, serve, staff
 from mercato.wire import money_to_pb
@@ -143,7 +144,8 @@ def opened(database: Database) -> Iterator[Shop]:
         return ProductWork(database, service="product")
 
     catalogue, queries = Catalogue(work), ProductQueries(database, "USD", whole)
-    with serve(ProductServicer(catalogue, Imports(work), queries, PageTokens("secret"), "USD")) as served:
+    servicer = ProductServicer(catalogue, Imports(work), Reports(database), queries, PageTokens("secret"), "USD")
+    with serve(servicer) as served:
         yield Shop(served, database, catalogue)
     assert unready(database) == []
 
