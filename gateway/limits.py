@@ -20,10 +20,10 @@ SECURITY: Mapping[str, str] = {
 }
 
 JSON = "application/json"
-_STALLED = (
-    "The body stopped coming before its end. Rows that were complete may have landed; send it again, whole: what is "
-    "already there is left as it is."
-)
+_LANDED = "Rows that were complete may have landed; send it again, whole: what is already there is left as it is."
+_STALLED = f"The body stopped coming before its end. {_LANDED}"
+_BROKEN = "The body ended before its announced end, or its chunks cannot be told apart. Send it again, whole."
+_CLOSE = {"Connection": "close"}
 _OLD = frozenset({"1", "1.0"})
 """What the server below and the specification call HTTP/1.0."""
 _NEVER = re.compile(r"q\s*=\s*0(\.0*)?")
@@ -53,8 +53,11 @@ class Limits:
         hosts = [value for name, value in headers if name == b"host"]
         # Two readers of such a request may differ about where it ends, or whom it is for. Only HTTP/1.0 names nobody.
         nameless = version not in _OLD and not all(hosts)
-        if len(hosts) != 1 or nameless or (b"content-length" in names and b"transfer-encoding" in names):
-            raise Problem.edge("MALFORMED_REQUEST", headers={"Connection": "close"})
+        codings = [value.strip().lower() for name, value in headers if name == b"transfer-encoding"]
+        # What is not chunked, chunked twice or packed as well, the server below would read as chunked all the same.
+        framed = not codings or (codings == [b"chunked"] and b"content-length" not in names)
+        if len(hosts) != 1 or nameless or not framed:
+            raise Problem.edge("MALFORMED_REQUEST", headers=_CLOSE)
 
     async def read_body(self, receive: Receive, headers: Mapping[str, str]) -> bytes:
         """The whole body of a request, a JSON one if there is one."""
@@ -63,7 +66,7 @@ class Limits:
             async with asyncio.timeout(self.body_seconds):
                 body = await self._collect(receive)
         except TimeoutError:
-            raise Problem.edge("REQUEST_TIMEOUT", headers={"Connection": "close"}) from None
+            raise Problem.edge("REQUEST_TIMEOUT", headers=_CLOSE) from None
         if body:
             kind_of_body(headers, (JSON,))
         return body
@@ -77,9 +80,9 @@ class Limits:
                 async with asyncio.timeout(self.body_seconds):
                     message = await receive()
             except TimeoutError:
-                raise Problem.edge("REQUEST_TIMEOUT", _STALLED, {"Connection": "close"}) from None
+                raise Problem.edge("REQUEST_TIMEOUT", _STALLED, _CLOSE) from None
             if message["type"] == "http.disconnect":
-                raise Problem.edge("REQUEST_TIMEOUT", _STALLED)
+                raise Problem.edge("MALFORMED_REQUEST", f"{_BROKEN} {_LANDED}", _CLOSE)
             piece = message.get("body", b"")
             size += len(piece)
             if size > self.upload:
@@ -94,7 +97,7 @@ class Limits:
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise Problem.edge("REQUEST_TIMEOUT")
+                raise Problem.edge("MALFORMED_REQUEST", _BROKEN, _CLOSE)
             part = message.get("body", b"")
             parts.append(part)
             size += len(part)
@@ -111,9 +114,7 @@ def _check_declared(headers: Mapping[str, str], most: int) -> None:
 
 
 def _too_large(most: int) -> Problem:
-    return Problem.edge(
-        "MESSAGE_TOO_LARGE", f"The body is larger than {most} bytes. Send less at once.", {"Connection": "close"}
-    )
+    return Problem.edge("MESSAGE_TOO_LARGE", f"The body is larger than {most} bytes. Send less at once.", _CLOSE)
 
 
 def kind_of_body(headers: Mapping[str, str], kinds: Sequence[str]) -> str:

@@ -55,7 +55,9 @@ _CSV = (
 )
 _ABOUT = (
     "A shop that delivers within the hour. Sign in with `POST /v1/sessions` and send the token as "
-    "`Authorization: Bearer`. Every refusal is a problem (RFC 9457) with a stable `reason`."
+    "`Authorization: Bearer`. Every refusal is a problem (RFC 9457) with a stable `reason`; but what is no HTTP, more "
+    "than 100 headers or 400 KiB of them, and addresses above 64 KiB are answered with a bare 400, 431 or 414, and the "
+    "connection is closed."
 )
 
 

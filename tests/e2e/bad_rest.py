@@ -234,7 +234,7 @@ _GATEWAY, _COMPONENT = "tests/component/gateway", "tests/component"
 _OLD = "test_b49_an_old_webhook_is_refused_and_a_new_one_without_news_is_not"
 ELSEWHERE: Mapping[str, str] = {
     "B5": f"{_GATEWAY}/test_edge.py::test_an_endless_body_is_cut_at_the_limit",
-    "B6": f"{_GATEWAY}/test_slow.py::test_a_body_whose_end_is_told_in_two_ways_is_not_taken",
+    "B6": f"{_GATEWAY}/test_framing.py::test_no_two_readers_of_a_request_would_differ_about_where_it_ends",
     "B31": f"{_COMPONENT}/test_idempotency.py::test_who_waits_longer_than_a_second_hears_that_the_key_is_in_use",
     "B45": f"{_GATEWAY}/test_slow.py::test_no_answer_repeats_whom_a_request_says_to_be_for",
     "B48": f"{_GATEWAY}/test_slow.py::test_bodies_that_come_too_slowly_are_given_up_and_nobody_else_notices",

@@ -119,5 +119,6 @@ def test_a_client_that_goes_away_while_it_sends_is_given_up() -> None:
     async def gone() -> Any:
         return {"type": "http.disconnect"}
 
-    with pytest.raises(Problem):
+    with pytest.raises(Problem) as refused:
         asyncio.run(Limits().read_body(gone, {}))
+    assert (refused.value.reason, refused.value.headers) == ("MALFORMED_REQUEST", {"Connection": "close"})

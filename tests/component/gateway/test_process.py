@@ -108,6 +108,23 @@ def test_every_request_has_one_line_in_the_log(environment: dict[str, str]) -> N
     assert found == Counter((f"r-{number}", each[0], each[3]) for number, each in enumerate(ONE_LINE_EACH))
 
 
+def test_what_is_shed_is_told_and_has_its_line_whichever_way_it_goes(environment: dict[str, str]) -> None:
+    asked = [("GET", "/v1/products"), ("GET", "/v1/orders"), ("POST", "/v1/sessions"), ("HEAD", "/v1/products")]
+    full = {**environment, "MERCATO_GATEWAY_MOST_REQUESTS": "0"}
+    with process(full) as child, httpx.Client(transport=httpx.HTTPTransport(retries=3)) as client:
+        address = line(child.stdout, "gateway.ready")["address"]
+        for method, path in asked:
+            answer = client.request(method, f"http://{address}{path}", headers={"X-Request-Id": f"{method}-{path[4:]}"})
+            assert (answer.status_code, int(answer.headers["Retry-After"]) >= 1) == (503, True), path
+            assert method == "HEAD" or answer.json()["reason"] == "OVERLOADED"
+        assert client.get(f"http://{address}/healthz").status_code == 200
+        child.send_signal(signal.SIGTERM)
+        assert child.stdout
+        logged = [json.loads(each) for each in child.stdout if '"http.request"' in each]
+    found = [(each["request_id"], each["method"], each["route"], each["status"]) for each in logged]
+    assert Counter(found) == Counter((f"{method}-{path[4:]}", method, path, 503) for method, path in asked)
+
+
 class Visitor(Thread):
     """Somebody who asks again and again on a connection that is kept, until it is closed by an answer."""
 

@@ -1,4 +1,4 @@
-"""Those who take their time, never end, or say two things at once: they are refused, and nobody else notices."""
+"""Those who take their time or never end: they are refused, and nobody else notices."""
 
 from __future__ import annotations
 
@@ -126,17 +126,6 @@ def test_bodies_and_heads_without_an_end_are_cut_off_and_nobody_else_notices(
     assert {answer.status_code for answer in answers} == {200}
     assert len(told) == len(endless)
     assert not [answer for answer in told if answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 5"))]
-
-
-def test_a_body_whose_end_is_told_in_two_ways_is_not_taken(port: int, mesh: Mesh, product: None) -> None:
-    smuggled = b"GET /v1/products/0190a6e0-0000-7000-8000-00000000000a HTTP/1.1\r\nHost: x\r\n\r\n"
-    both = HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + smuggled
-    twice = HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n{}   " + smuggled
-    for sent in (both, twice):
-        with caller(port, sent) as connection:
-            told = heard(connection)
-        assert not told.startswith((b"HTTP/1.1 2", b"HTTP/1.1 5")), told
-    assert not mesh.product.asked
 
 
 @pytest.mark.parametrize(
