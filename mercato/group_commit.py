@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Generic, ParamSpec, TypeVar, cast
 
 from mercato import log
+from mercato.convoy import Halt, away, halting
 from mercato.errors import DeadlineExceeded, MercatoError, Unavailable
 from mercato.rpc.call import Call, calling, current_call
 from mercato.sqlstate import LostRace, out_of_time
@@ -46,6 +47,7 @@ class Turn(Generic[T]):
     item: T
     call: Call
     context: Context
+    halt: Halt | None = None
     _done: threading.Lock = field(default_factory=threading.Lock)
     _outcome: object = None
 
@@ -66,6 +68,11 @@ class Turn(Generic[T]):
             return refusal
 
     @property
+    def expects_company(self) -> bool:
+        """Whether others of its convoy may be coming here."""
+        return self.halt is not None and self.halt.convoy.others
+
+    @property
     def over(self) -> bool:
         """Whether nobody waits for it any more."""
         remaining = self.call.remaining
@@ -80,10 +87,21 @@ class Turn(Generic[T]):
         self._outcome = outcome
         self._done.release()
 
+    def halted(self, go: Callable[[], None]) -> None:
+        """Wait for the convoy, if it is in one; `go` is called when nobody is on the way any more, or it is late."""
+        if self.halt:
+            self.halt.begin(go)
+            if self._done.acquire(timeout=self.halt.convoy.patience):
+                self._done.release()
+            else:
+                go()
+
     def wait(self) -> object:
         """What came of it. When the time runs out first, nobody knows: it may yet be done."""
         remaining = self.call.remaining
         told = self._done.acquire(timeout=-1 if remaining is None else max(0.0, remaining))
+        if self.halt:
+            self.halt.end()
         return self._outcome if told else out_of_time()
 
 
@@ -139,11 +157,14 @@ class GroupCommit(Generic[T, R]):
     def do(self, item: T) -> R:
         """Do it; raises what came of it."""
         turn = Turn.of(item)
+        turn.halt = halting()
         if owner := self._enter([turn]):
             try:
-                return self._alone(item)
+                with away():
+                    return self._alone(item)
             finally:
                 self._leave(owner)
+        turn.halted(self._go)
         outcome = turn.wait()
         if isinstance(outcome, Exception):
             raise outcome
@@ -162,13 +183,16 @@ class GroupCommit(Generic[T, R]):
         """Take work in hand; None if somebody has some: then the turns wait."""
         with self._lock:
             now = time.monotonic()
-            if self._owner is None:
+            if self._owner is None and not (self._waiting or turns[0].expects_company):
                 self._owner, self._since = object(), now
                 return self._owner
             for turn in turns:
                 turn.queue()
             self._waiting.extend(turns)
-            if now - self._since > self._stuck:
+            if self._owner is None:
+                if turns[0].halt is None:  # whoever is in no convoy waits for none
+                    self._hand_over()
+            elif now - self._since > self._stuck:
                 _log.error("group_commit.stuck", rpc=turns[0].call.rpc, seconds=round(now - self._since))
                 self._hand_over()
             return None
@@ -187,8 +211,18 @@ class GroupCommit(Generic[T, R]):
 
     def _flush(self, flusher: _Flusher) -> None:
         while turns := self._take(flusher):
-            for turn, outcome in zip(turns, self._outcomes(turns), strict=True):
+            outcomes = self._outcomes(turns)
+            for turn in turns:
+                if turn.halt:
+                    turn.halt.end()
+            for turn, outcome in zip(turns, outcomes, strict=True):
                 turn.finish(outcome)
+
+    def _go(self) -> None:
+        """Have what waits done, if nothing is in hand."""
+        with self._lock:
+            if self._owner is None and self._waiting:
+                self._hand_over()
 
     def _take(self, flusher: _Flusher) -> list[Turn[T]]:
         with self._lock:

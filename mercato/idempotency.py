@@ -5,7 +5,7 @@ finds what it made; if it rolls back, the key is free again, for a refused reque
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 from psycopg import Connection
 from psycopg.errors import LockNotAvailable
@@ -26,7 +26,8 @@ CLAIM: LiteralString = """
     counted as materialized (select count(*) as n from claimed)
     select n, set_config('lock_timeout', case when n >= 0 then before end, true) from counted, patience"""
 FIND: LiteralString = """
-    select fingerprint, resource_id from idempotency where principal = %s and rpc = %s and key = %s"""
+    select principal, rpc, key, fingerprint, resource_id from idempotency
+    join unnest(%b::text[], %b::text[], %b::text[]) as wanted (principal, rpc, key) using (principal, rpc, key)"""
 MADE: LiteralString = """
     update idempotency set resource_id = %s where principal = %s and rpc = %s and key = %s"""
 RELEASE: LiteralString = """
@@ -34,6 +35,23 @@ RELEASE: LiteralString = """
     where (idempotency.principal, idempotency.rpc, idempotency.key) = (refused.principal, refused.rpc, refused.key)"""
 # How long the second of two equal requests waits for the first one's transaction.
 PATIENCE = "1s"
+
+
+class Made(NamedTuple):
+    """The request that a key was used for, by its fingerprint, and the id of what that made."""
+
+    fingerprint: bytes
+    resource_id: str
+
+
+def recognised(key: Key, made: Made | None) -> str | None:
+    """The id of what the key made: the present call is a repeat then. None if it made nothing. IdempotencyKeyReused."""
+    if made is None:
+        return None
+    if made.fingerprint != key.fingerprint:
+        raise IdempotencyKeyReused("this idempotency key was used for another request; choose a new one")
+    current_call().replayed = True
+    return made.resource_id
 
 
 class Idempotency:
@@ -72,16 +90,15 @@ class Idempotency:
 
     def peek(self, key: Key | None) -> str | None:
         """The id of what the key made, without claiming it: None if it made nothing yet. IdempotencyKeyReused."""
-        if key is None:
-            return None
-        found = self._connection.execute(FIND, [key.principal, key.rpc, key.key]).fetchone()
-        if found is None:
-            return None
-        fingerprint, resource_id = found
-        if bytes(fingerprint) != key.fingerprint:
-            raise IdempotencyKeyReused("this idempotency key was used for another request; choose a new one")
-        current_call().replayed = True
-        return str(resource_id)
+        return recognised(key, self.look_up([key]).get(key)) if key else None
+
+    def look_up(self, keys: Sequence[Key]) -> dict[Key, Made]:
+        """What keys were used for, of those that were."""
+        columns = zip(*((key.principal, key.rpc, key.key) for key in keys), strict=True)
+        rows = self._connection.execute(FIND, [list(column) for column in columns])
+        found = {(principal, rpc, key): Made(bytes(digest), made) for principal, rpc, key, digest, made in rows}
+        names = {key: (key.principal, key.rpc, key.key) for key in keys}
+        return {key: found[name] for key, name in names.items() if name in found}
 
     def made(self, key: Key | None, resource_id: str) -> None:
         """Note what the claimed key made."""

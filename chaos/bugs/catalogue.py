@@ -265,7 +265,7 @@ BUGS: Sequence[Bug] = (
         "a key that was used makes another order",
         "asked_twice",
         "I5",
-        ("mercato.idempotency", "        if found is None:\n", "        if True:\n"),
+        ("mercato.idempotency", "    if made is None:\n", "    if True:\n"),
     ),
     _bug(
         "no_high_water_mark",

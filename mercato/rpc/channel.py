@@ -17,6 +17,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from mercato import log
 from mercato.auth import Signer
+from mercato.convoy import away
 from mercato.errors import DeadlineExceeded
 from mercato.failpoint import failpoint
 from mercato.rpc import status
@@ -176,7 +177,8 @@ class Rpc:
 
     def _alone(self, request: Any, timeout: float | None, metadata: list[tuple[str, str]]) -> Any:
         try:
-            return self._call(request, timeout=timeout, metadata=metadata)
+            with away():
+                return self._call(request, timeout=timeout, metadata=metadata)
         except grpc.RpcError as failed:
             raise status.error_of_call(failed) from failed
 

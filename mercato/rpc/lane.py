@@ -46,9 +46,9 @@ class Lane(Generic[P]):
     _under_way: Journey[P] | None = None
     _waiting: deque[P] = field(default_factory=deque)
 
-    def board(self, passenger: P, now: float) -> Journey[P] | None:
-        """Go at once, alone; None: wait for one's turn."""
-        if self._under_way is None:
+    def board(self, passenger: P, now: float, *, company: bool = False) -> Journey[P] | None:
+        """Go at once, alone; None: wait for one's turn. If company is to be expected, that is waited for."""
+        if self._under_way is None and not (company or self._waiting):
             self._under_way = Journey([passenger], now)
             return self._under_way
         self._waiting.append(passenger)
@@ -62,8 +62,8 @@ class Lane(Generic[P]):
         return self._depart(now)
 
     def overtake(self, now: float) -> Journey[P] | None:
-        """The next message, if the one under way takes too long."""
-        if self._under_way is None or now - self._under_way.began < self.jam:
+        """The next message, if none is under way, or that takes too long."""
+        if self._under_way is not None and now - self._under_way.began < self.jam:
             return None
         return self._depart(now)
 

@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 
 from mercato.api.batch.v1 import batch_pb2 as pb
+from mercato.convoy import Halt, away, halting
 from mercato.errors import MercatoError, Unavailable
 from mercato.rpc import status
 from mercato.rpc.contract import Method
@@ -36,6 +37,7 @@ class Ticket:
     journey: "Journey[Ticket] | None" = None  # that its caller is to drive
     outcome: Any = None  # the reply, or an error
     again: bool = False  # whether it is to be tried once more, alone
+    halt: Halt | None = field(default_factory=halting)
     called: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -69,8 +71,10 @@ class Travel:
         ticket = Ticket(request.SerializeToString(), ends, metadata)
         if ticket.weight > HEAVY:
             return self._alone(ticket)
+        ticket.called.acquire()  # before anybody can see it, and call
+        company = ticket.halt is not None and ticket.halt.convoy.others
         with self._lock:
-            journey = self._lane.board(ticket, time.monotonic())
+            journey = self._lane.board(ticket, time.monotonic(), company=company)
         if journey is None:
             return self._in_company(ticket)
         try:
@@ -79,13 +83,20 @@ class Travel:
             self._arrived(journey)
 
     def _alone(self, ticket: Ticket) -> Any:
+        with away():
+            return self._called(ticket)
+
+    def _called(self, ticket: Ticket) -> Any:
         try:
             return self._call(ticket.request, timeout=ticket.remaining, metadata=ticket.metadata)
         except grpc.RpcError as failed:
             raise status.error_of_call(failed) from failed
 
     def _in_company(self, ticket: Ticket) -> Any:
-        ticket.called.acquire()
+        if ticket.halt:
+            ticket.halt.begin(self._go)
+        else:
+            self._go()
         self._wait(ticket)
         if ticket.journey:
             self._drive(ticket.journey)
@@ -97,14 +108,23 @@ class Travel:
 
     def _wait(self, ticket: Ticket) -> None:
         """Until there is an outcome, or the call is to drive."""
-        while not ticket.called.acquire(timeout=max(0.0, min(ticket.ends - time.monotonic(), JAM))):
+        patience = ticket.halt.convoy.patience if ticket.halt else JAM
+        while not ticket.called.acquire(timeout=max(0.0, min(ticket.ends - time.monotonic(), patience))):
+            patience = JAM
             with self._lock:
                 now = time.monotonic()
                 if now >= ticket.ends and (self._lane.give_up(ticket) or ticket.journey is None):
                     # Whatever is under way may yet have its effect.
                     ticket.outcome = _out_of_time()
+                    if ticket.halt:
+                        ticket.halt.end()
                     return
                 self._appoint(self._lane.overtake(now))
+
+    def _go(self) -> None:
+        """Have those who wait leave, if nothing is under way."""
+        with self._lock:
+            self._appoint(self._lane.overtake(time.monotonic()))
 
     def _appoint(self, journey: Journey[Ticket] | None) -> None:
         if journey:
@@ -120,6 +140,9 @@ class Travel:
         try:
             self._carry(journey.passengers)
         finally:
+            for each in journey.passengers:
+                if each.halt:
+                    each.halt.end()
             self._arrived(journey)
             for each in journey.passengers:
                 if each.journey is None:
@@ -153,7 +176,7 @@ class Travel:
 
     def _attempt(self, ticket: Ticket) -> Any:
         try:
-            return self._alone(ticket)
+            return self._called(ticket)
         except MercatoError as error:
             return error
 

@@ -7,20 +7,24 @@ taken over cannot commit. What gave no answer is put off and asked again, later 
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from mercato import log
-from mercato.errors import Conflict, Internal, MercatoError
-from mercato.event_store import WrongExpectedVersion
+from mercato.convoy import Convoy, Convoys
+from mercato.errors import Conflict, Internal, MercatoError, NotFound
+from mercato.event_store import StoredEvent, WrongExpectedVersion
 from mercato.failpoint import UseCase
 from mercato.group_commit import GroupCommit, Turn
 from mercato.rpc import Call, current_call, on_behalf_of
 from services.order.changes import NOBODY_YET, TRIES, Change, Changes, Decide, Draft
 from services.order.checkout import Checkout
-from services.order.domain import Order
+from services.order.domain import Order, replay
 from services.order.events import (
+    Event,
     OrderCancelled,
     OrderConfirmed,
     OrderDelivered,
@@ -33,10 +37,13 @@ from services.order.events import (
 )
 from services.order.fulfilment import Fulfilment
 from services.order.store import OrderWork
+from services.order.stored import decode
 from services.order.tasks import Task
 
 FIRST_PAUSE = timedelta(milliseconds=250)
 LONGEST_PAUSE, LONGEST_AFTER_A_NO = timedelta(seconds=20), timedelta(minutes=5)
+# Tasks that are done side by side, and threads for all that do.
+TOGETHER, CREW = 8, 32
 ANSWER_IN = 0.3  # seconds kept back of the caller's time, to put off what is not done and to answer
 _log = log.get(__name__)
 
@@ -63,6 +70,22 @@ class Conclusion:
     decide: Decide
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A task that somebody left, and what lies in its order's stream."""
+
+    task: Task
+    stream: Sequence[StoredEvent]
+
+    def read(self) -> tuple[Order, Event]:
+        """The order, and the event that demands the task. Raises whatever is wrong with what was kept."""
+        events = [decode(each.type, each.schema, each.payload) for each in self.stream]
+        order = replay(events)
+        if order is None:
+            raise NotFound
+        return order, events[self.task.version - 1]
+
+
 class ProcessManager:
     """Does what events demand."""
 
@@ -79,6 +102,8 @@ class ProcessManager:
         self._checkout = checkout
         self._fulfilment = fulfilment
         self._pace = pace
+        self.convoys = Convoys()
+        self._crew = ThreadPoolExecutor(CREW, "process")
         self.concluding = GroupCommit(self._conclude, self._conclude_together)
         self._lanes = threading.Semaphore(pace.at_once)
         self._lock = threading.Lock()
@@ -119,21 +144,40 @@ class ProcessManager:
         return self._at_work
 
     def run_once(self) -> bool:
-        """Do one thing that is due; False if there is none."""
+        """Do some of what is due, side by side; False if there is nothing."""
         with self._work() as work:
-            task = work.process.claim(self._pace.lease)
-        if task is None:
+            taken = self._take(work)
+        if not taken:
             return False
-        with self._working(), UseCase(f"order.process.{task.kind.lower()}"):
-            self._put_off(self._take_up(task))
+        with self._working():
+            self._do_round(taken)
         return True
 
-    def _take_up(self, task: Task) -> "list[Unfinished]":
+    def _take(self, work: OrderWork) -> "list[Taken]":
+        """Tasks of which we have the lease now, and what lies in the streams of their orders."""
+        tasks = work.process.claim(self._pace.lease, TOGETHER)
+        happened = work.streams.read_all({task.order_id for task in tasks})
+        return [Taken(task, happened[task.order_id]) for task in tasks]
+
+    def _do_round(self, taken: "Sequence[Taken]") -> None:
+        """Each in a thread of its own, for most of the time they wait for neighbours; this one's if it is alone."""
+        convoy = Convoy(len(taken))
+        if len(taken) == 1:
+            self._take_up(taken[0], convoy)
+            return
+        done = wait([self._crew.submit(copy_context().run, self._take_up, each, convoy) for each in taken]).done
+        for each in done:
+            each.result()
+
+    def _take_up(self, taken: "Taken", convoy: Convoy) -> None:
+        with UseCase(f"order.process.{taken.task.kind.lower()}"), convoy.member():
+            self._put_off(self._gone_on_with(taken))
+
+    def _gone_on_with(self, taken: "Taken") -> "list[Unfinished]":
         """Do what somebody left, as if its event had just happened."""
+        task = taken.task
         try:
-            with self._work() as work:
-                order = self._changes.load(work, task.order_id)
-                event = work.streams.read(task.order_id, task.version - 1)[0].event
+            order, event = taken.read()
         except Exception as trouble:  # noqa: BLE001  one that cannot even be read must not keep the others waiting
             return [_unfinished(task, trouble)]
         with _about(order, self._pace.lease.total_seconds() * 0.9, task.request_id):

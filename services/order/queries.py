@@ -13,7 +13,8 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
-from mercato.idempotency import Idempotency
+from mercato.group_commit import GroupCommit, Turn
+from mercato.idempotency import Idempotency, Made, recognised
 from mercato.postgres import Database
 from mercato.rpc import Key
 from services.order.history import Entry
@@ -154,6 +155,8 @@ class OrderQueries:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._made = GroupCommit[Key, Made | None](lambda each: self._all_made([each])[0], self._made_together)
+        self._known = GroupCommit[UUID, Personal](lambda each: self._all_known([each])[0], self._known_together)
 
     def get(self, order_id: UUID) -> OrderRow | None:
         """An order."""
@@ -167,15 +170,27 @@ class OrderQueries:
 
     def made(self, key: Key | None) -> str | None:
         """What a key has made so far. IdempotencyKeyReused."""
-        if key is None:
-            return None
+        return recognised(key, self._made.do(key)) if key else None
+
+    def _made_together(self, turns: Sequence[Turn[Key]]) -> list[Made | None]:
+        return self._all_made([turn.item for turn in turns])
+
+    def _all_made(self, keys: Sequence[Key]) -> list[Made | None]:
         with self._database.reading() as connection:
-            return Idempotency(connection).peek(key)
+            found = Idempotency(connection).look_up(keys)
+        return [found.get(key) for key in keys]
 
     def personal_of(self, order_id: UUID) -> Personal:
         """The person's part of an order."""
+        return self._known.do(order_id)
+
+    def _known_together(self, turns: Sequence[Turn[UUID]]) -> list[Personal]:
+        return self._all_known([turn.item for turn in turns])
+
+    def _all_known(self, order_ids: Sequence[UUID]) -> list[Personal]:
         with self._database.reading() as connection:
-            return PersonalStore(connection).of(order_id)
+            found = PersonalStore(connection).of_all(order_ids)
+        return [found[order_id] for order_id in order_ids]
 
     def find(self, wanted: Filter, before: UUID | None, limit: int) -> Sequence[OrderRow]:
         """Orders older than one of them, the newest first."""

@@ -1,6 +1,6 @@
 """The tables of orders, as SQL that one can paste into psql."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import LiteralString
@@ -25,6 +25,7 @@ from mercato.event_store import (
 from mercato.ids import uuid7
 from mercato.money import Money
 from mercato.postgres import Work
+from mercato.projection.streams import StreamReader
 from services.order.cart import CartLine, KeptCart
 from services.order.domain import Order, evolve
 from services.order.events import Event
@@ -43,9 +44,7 @@ class OrderWork(Work):
 
     def opened(self) -> None:
         """Lay out the tables."""
-        self.streams = StreamStore(
-            PostgresEventStore(self.connection, "events"), PostgresSnapshots(self.connection, "snapshot")
-        )
+        self.streams = StreamStore(self.connection)
         self.view = ViewStore(self.connection)
         self.personal = PersonalStore(self.connection)
         self.process = ProcessStore(self.connection)
@@ -57,6 +56,7 @@ class OrderWork(Work):
 # with more than that goes back and forth for some reason, and shall not become slower and slower.
 SNAPSHOTS = EveryEvents(100)
 ORDER = DataclassCodec(Order)
+STREAMS = StreamReader("events")
 
 
 def evolved(order: Order | None, stored: StoredEvent) -> Order:
@@ -72,7 +72,9 @@ def appended(order_id: UUID, events: Sequence[Event], expected: int) -> Append:
 class StreamStore:
     """Orders as what happened to them."""
 
-    def __init__(self, events: PostgresEventStore, snapshots: PostgresSnapshots) -> None:
+    def __init__(self, connection: Database) -> None:
+        events, snapshots = PostgresEventStore(connection, "events"), PostgresSnapshots(connection, "snapshot")
+        self._connection = connection
         self._events = events
         self._orders = Streams(events, evolved, ORDER, snapshots, SNAPSHOTS)
 
@@ -86,6 +88,11 @@ class StreamStore:
             Recorded(each.version, each.time, decode(each.type, each.schema, each.payload))
             for each in self._events.read(order_id, after)
         ]
+
+    def read_all(self, order_ids: Collection[UUID]) -> dict[UUID, list[StoredEvent]]:
+        """All that happened to orders, as it is kept; nothing of one that there is not."""
+        found = STREAMS.of(self._connection, order_ids) if order_ids else {}
+        return {order_id: found.get(order_id, []) for order_id in order_ids}
 
     def append(self, appends: Sequence[Append]) -> None:
         """Add what happens to orders. WrongExpectedVersion: one of them has gone on, and the others have now."""
@@ -152,9 +159,9 @@ PUT_PERSONAL: LiteralString = """
         note text)
 """
 GET_PERSONAL: LiteralString = """
-    select recipient, line1, line2, postal_code, city, country_code, phone, latitude, longitude, note, return_reason,
-        erase_time is not null as erased
-    from personal where order_id = %s
+    select order_id, recipient, line1, line2, postal_code, city, country_code, phone, latitude, longitude, note,
+        return_reason, erase_time is not null as erased
+    from personal where order_id = any(%s)
 """
 ERASE: LiteralString = """
     update personal set recipient = '', line1 = '', line2 = '', postal_code = '', city = '', country_code = '',
@@ -220,9 +227,12 @@ class PersonalStore:
 
     def of(self, order_id: UUID) -> Personal:
         """The person's part of an order."""
-        with self._connection.cursor(row_factory=class_row(PersonalRow)) as cursor:
-            row = cursor.execute(GET_PERSONAL, (order_id,)).fetchone()
-        return row.personal if row else Personal()
+        return self.of_all([order_id])[order_id]
+
+    def of_all(self, order_ids: Sequence[UUID]) -> dict[UUID, Personal]:
+        """The person's part of orders."""
+        found = {row[0]: PersonalRow(*row[1:]).personal for row in self._connection.execute(GET_PERSONAL, [order_ids])}
+        return {order_id: found.get(order_id) or Personal() for order_id in order_ids}
 
     def say(self, order_id: UUID, what: str, words: str) -> None:
         """Keep somebody's own words: a `cancel_reason`, `return_reason` or `refusal_reason`."""
@@ -265,7 +275,7 @@ CLAIM: LiteralString = """
     where (order_id, version) in (
         select order_id, version from process
         where next_run_at <= clock_timestamp() and lease_until <= clock_timestamp()
-        order by next_run_at limit 1 for update skip locked)
+        order by next_run_at limit %s for update skip locked)
     returning order_id, version, kind, lease_token, attempt, request_id,
         coalesce(deadline_at <= clock_timestamp(), false) as overdue, refunds_refused
 """
@@ -301,10 +311,10 @@ class ProcessStore:
         if demands:
             self._connection.execute(ADD, [orjson.dumps([each.columns for each in demands]).decode()])
 
-    def claim(self, lease: timedelta) -> Task | None:
+    def claim(self, lease: timedelta, most: int) -> list[Task]:
         """Take what is due and nobody does."""
         with self._connection.cursor(row_factory=class_row(Task)) as cursor:
-            return cursor.execute(CLAIM, (lease,)).fetchone()
+            return cursor.execute(CLAIM, (lease, most)).fetchall()
 
     def end(self, tasks: Sequence[Task]) -> bool:
         """These are done. False if somebody else has taken one of them over, or it is no longer wanted."""

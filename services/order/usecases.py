@@ -89,7 +89,8 @@ class Orders:
 
     def place_order(self, wanted: Placement) -> OrderShown:
         """Order, and see the checkout through as far as it comes. A rejection is raised, with the order's id."""
-        change, personal = self._ordered_before() or self._place(wanted)
+        with self._process.convoys.joined():
+            change, personal = self._ordered_before() or self._place(wanted)
         order = change.order
         if order.rejection:
             raise _refusal(order.id, order.rejection)
