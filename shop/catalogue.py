@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from fractions import Fraction
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from shop.dirt import Dirt, Report
 from shop.panel import DATA, ProductRow, Sale, products, sales
@@ -17,8 +18,7 @@ MOST_OF_ONE = 99
 """How many of one thing a basket may hold; whatever is above is fuel."""
 
 
-@dataclass(frozen=True, slots=True)
-class Grocery:
+class Grocery(NamedTuple):
     """A product as the shop shows it. Without a price it is a draft."""
 
     line: int
@@ -39,21 +39,22 @@ class Grocery:
 
 @dataclass(slots=True)
 class Catalogue:
-    """All products of the panel, read as a stream; `report` fills as they pass."""
+    """All products of the panel, read as a stream. `sold` is known before the first; `report` fills as they pass."""
 
     folder: Path = DATA
     report: Report = field(default_factory=Report)
+    sold: Sequence[Sale] = ()
 
     def __iter__(self) -> Iterator[Grocery]:
         """Each product once, in the order of the file."""
         self.report = Report()
-        sold = list(sales(self.folder))
-        prices = unit_prices(sold, self.report)
+        self.sold = list(sales(self.folder))
+        prices = unit_prices(self.sold, self.report)
         listed: set[str] = set()
         for row in products(self.folder):
             listed.add(row.product_id)
             yield self._clean(row, prices)
-        for sale in sold:
+        for sale in self.sold:
             if sale.product_id not in listed:
                 self.report.note(Dirt.UNKNOWN_PRODUCT, sale.line, sale.product_id)
 
@@ -61,9 +62,12 @@ class Catalogue:
         note = self.report.note
         if not row.product_id.isdigit():
             note(Dirt.ODD_ID, row.line, row.product_id)
-        for dirt, value in ((Dirt.NO_CATEGORY, row.category), (Dirt.NO_TYPE, row.type), (Dirt.NO_SIZE, row.size)):
-            if not value.strip():
-                note(dirt, row.line)
+        if not row.category.strip():
+            note(Dirt.NO_CATEGORY, row.line)
+        if not row.type.strip():
+            note(Dirt.NO_TYPE, row.line)
+        if not row.size.strip():
+            note(Dirt.NO_SIZE, row.line)
         price = prices.get(row.product_id)
         if not price:
             note(Dirt.NEVER_SOLD if price is None else Dirt.BELOW_A_CENT, row.line)
@@ -72,7 +76,7 @@ class Catalogue:
             sku=sku(row.product_id),
             title=title(row),
             brand=row.brand,
-            path=tuple(words(level) for level in (row.department, row.category, row.type) if level.strip()),
+            path=_path(row.department, row.category, row.type),
             size=size(row.size),
             manufacturer=row.manufacturer_id,
             price=price or None,
@@ -91,10 +95,18 @@ def sku(product_id: str) -> str:
 
 def title(row: ProductRow) -> str:
     """What to call it: its type and size; the category before a type that says little by itself."""
-    name = words(row.type) or words(row.category) or words(row.department)
-    if row.category and is_vague(row.type):
-        name = f"{words(row.category)}: {name}"
-    return f"{name} {size(row.size)}".strip()
+    return f"{_name(row.department, row.category, row.type)} {size(row.size)}".strip()
+
+
+@cache
+def _path(*levels: str) -> tuple[str, ...]:
+    return tuple(words(level) for level in levels if level.strip())
+
+
+@cache
+def _name(department: str, category: str, type_: str) -> str:
+    name = words(type_) or words(category) or words(department)
+    return f"{words(category)}: {name}" if category and is_vague(type_) else name
 
 
 def unit_prices(sold: Sequence[Sale], report: Report) -> dict[str, int]:
@@ -123,5 +135,7 @@ def note_worthless(sale: Sale, report: Report) -> None:
 def median(pairs: Sequence[tuple[int, int]]) -> int:
     """The median of value / quantity, exact, then rounded half to even."""
     ordered = sorted(pairs, key=lambda pair: pair[0] / pair[1])
-    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-    return round((Fraction(*low) + Fraction(*high)) / 2)
+    (cents, units), (more, of) = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    total, twice = cents * of + more * units, 2 * units * of  # a fraction, without the price of making one a product
+    whole, rest = divmod(total, twice)
+    return whole + (2 * rest > twice or (2 * rest == twice and whole % 2 == 1))

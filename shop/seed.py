@@ -6,11 +6,11 @@ operators, the couriers as a member of the warehouse's staff would create them.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import chain
 from typing import Protocol, TypeVar
 
 import grpc
@@ -69,9 +69,10 @@ class Seeded:
 class Assortment:
     """What the shop will sell or might, as it is sent."""
 
-    groceries: Sequence[Grocery]
-    """Those of one category and name beside each other: what they share, the product service then makes once."""
-    on_sale: Sequence[str]
+    drafts: Sequence[Grocery]
+    on_sale: Sequence[Grocery]
+    """Both with those of one category and name beside each other: what they share, the product service makes once."""
+    stocked: Sequence[str]
     """SKUs, in the order of the file: the same consignments each time."""
     sold: Counter[str]
     """Units by SKU."""
@@ -80,9 +81,14 @@ class Assortment:
     def of(cls, catalogue: Catalogue) -> Assortment:
         """All of a catalogue."""
         groceries = list(catalogue)
-        on_sale = [grocery.sku for grocery in groceries if grocery.active]
-        groceries.sort(key=lambda grocery: (grocery.path, grocery.brand, grocery.title))
-        return cls(groceries, on_sale, units_sold(catalogue.folder))
+        stocked = [grocery.sku for grocery in groceries if grocery.active]
+        together = list(_alike(groceries))
+        drafts = [grocery for grocery in together if not grocery.active]
+        on_sale = [grocery for grocery in together if grocery.active]
+        return cls(drafts, on_sale, stocked, units_sold(catalogue.sold))
+
+    def __len__(self) -> int:
+        return len(self.drafts) + len(self.on_sale)
 
 
 class Stubs(Protocol):
@@ -109,19 +115,17 @@ class Seed:
 
     def run(self) -> Seeded:
         """All of it, in the order in which one thing needs another; the files are read beside."""
-        with ThreadPoolExecutor(1, "catalogue") as hands:
+        with ThreadPoolExecutor(1, "beside") as hands:
             reading = hands.submit(Assortment.of, self._catalogue)
             with self._stages.stage("town: two warehouses, four zones", len(city.ZONES)) as advance:
                 self._town(advance)
             with self._stages.stage("people: an account for each role", len(city.ACCOUNTS)) as advance:
                 self._people(advance)
             assortment = reading.result()
-        # Before the products: who writes one that is there already need not be told later that it is.
-        with self._stages.stage("stock of what is on sale, twice", len(assortment.on_sale) * 2) as advance:
-            self._stock(assortment, advance)
-        groceries = assortment.groceries
-        with self._stages.stage(f"catalogue: {len(groceries):,} products", len(groceries)) as advance:
-            self._groceries(groceries, advance)
+            steps = len(assortment) + len(city.WAREHOUSES) * len(assortment.stocked)
+            with self._stages.stage(f"catalogue: {len(assortment):,} products, and stock", steps) as advance:
+                stock = hands.submit(self._stock, assortment, advance)
+                self._groceries(assortment, stock, advance)
         self._seeded.dirt = self._catalogue.report.summary()
         return self._seeded
 
@@ -153,21 +157,22 @@ class Seed:
             return
         self._seeded.couriers += 1
 
-    def _groceries(self, groceries: Sequence[Grocery], advance: Advance) -> None:
-        reply = self._products.ImportProducts(_import_requests(groceries, advance))
+    def _groceries(self, assortment: Assortment, stock: Future[None], advance: Advance) -> None:
+        reply = self._products.ImportProducts(_import_requests(assortment, stock, advance))
+        stock.result()
         if reply.failed:
             first = "; ".join(f"line {bad.line}: {bad.field} {bad.message}" for bad in reply.errors[:3])
             raise SeedFailed(f"{reply.failed} products were refused: {first}")
         told = reply.created + reply.updated + reply.unchanged
-        if told != len(groceries):
-            raise SeedFailed(f"{told} products were told of, {len(groceries)} were sent")
+        if told != len(assortment):
+            raise SeedFailed(f"{told} products were told of, {len(assortment)} were sent")
         self._seeded.created, self._seeded.updated = reply.created, reply.updated
         self._seeded.unchanged = reply.unchanged
 
     def _stock(self, assortment: Assortment, advance: Advance) -> None:
         sold = assortment.sold
         for warehouse, least, times in ((city.RIVERSIDE, 100, 3), (city.UPTOWN, 50, 1)):
-            for skus in _chunks(assortment.on_sale, LINES_AT_ONCE):
+            for skus in _chunks(assortment.stocked, LINES_AT_ONCE):
                 if not self._lies_in(warehouse.id, skus[0]):
                     lines = [inventory_pb2.StockLine(sku=sku, quantity=least + times * sold[sku]) for sku in skus]
                     self._receive(warehouse.id, lines)
@@ -192,20 +197,38 @@ class Seed:
         self._inventory.BatchReceiveStock(request, timeout=PATIENCE)
 
 
-def units_sold(folder: Path = panel.DATA) -> Counter[str]:
+def units_sold(sold: Iterable[panel.Sale]) -> Counter[str]:
     """How many of each product the panel bought: what goes well is stocked well."""
     units: Counter[str] = Counter()
-    for sale in panel.sales(folder):
+    for sale in sold:
         if sale.quantity <= MOST_OF_ONE:
             units[sale.product_id] += sale.quantity
     return units
+
+
+def _alike(groceries: Iterable[Grocery]) -> Iterable[Grocery]:
+    """The same, those of one category and name beside each other."""
+    alike: defaultdict[tuple[object, ...], list[Grocery]] = defaultdict(list)
+    for grocery in groceries:
+        alike[grocery.path, grocery.brand, grocery.title].append(grocery)
+    return chain.from_iterable(alike.values())
 
 
 def _chunks(items: Sequence[T], length: int) -> Iterable[Sequence[T]]:
     return (items[start : start + length] for start in range(0, len(items), length))
 
 
-def _import_requests(groceries: Sequence[Grocery], advance: Advance) -> Iterator[product_pb2.ImportProductsRequest]:
+def _import_requests(
+    assortment: Assortment, stock: Future[None], advance: Advance
+) -> Iterator[product_pb2.ImportProductsRequest]:
+    """Drafts while the stock is booked; what is on sale after it, so that it is not told later that it is there."""
+    yield from _requests_of(assortment.drafts, advance)
+    wait([stock])
+    if not stock.exception():
+        yield from _requests_of(assortment.on_sale, advance)
+
+
+def _requests_of(groceries: Sequence[Grocery], advance: Advance) -> Iterator[product_pb2.ImportProductsRequest]:
     for chunk in _chunks(groceries, ROWS_AT_ONCE):
         yield product_pb2.ImportProductsRequest(rows=map(import_row, chunk))
         advance(len(chunk))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import islice, pairwise
@@ -20,13 +22,13 @@ from mercato.api.delivery.v1 import delivery_pb2
 from mercato.api.inventory.v1 import inventory_pb2
 from mercato.api.product.v1 import product_pb2
 from mercato.api.user.v1 import user_pb2
-from mercato.errors import AlreadyExists, NotFound, Unimplemented
+from mercato.errors import AlreadyExists, FailedPrecondition, NotFound, Unimplemented
 from mercato.ids import uuid7
 from mercato.rpc.call import Principal, current_call
 from mercato.testing import Served, serve
 from shop import city
 from shop.catalogue import Catalogue
-from shop.panel import DATA
+from shop.panel import DATA, sales
 from shop.progress import Stages
 from shop.seed import Seed, Seeded, SeedFailed, units_sold
 
@@ -55,6 +57,10 @@ class Products(Double):
     def __init__(self) -> None:
         self.rows: dict[str, bytes] = {}
         self.refuse = ""
+        self.begun = threading.Event()
+        self.on_sale = Counter[int]()
+        """Rows of what is on sale, by how much stock was booked when they came."""
+        self.booked: Callable[[], int] = lambda: 0
 
     def ImportProducts(
         self, requests: Iterator[product_pb2.ImportProductsRequest], _context: grpc.ServicerContext
@@ -66,6 +72,9 @@ class Products(Double):
         return reply
 
     def _import(self, row: product_pb2.ImportRow, reply: product_pb2.ImportProductsResponse) -> None:
+        self.begun.set()
+        if row.HasField("price"):
+            self.on_sale[self.booked()] += 1
         content = row.SerializeToString(deterministic=True)
         if row.sku == self.refuse:
             reply.failed += 1
@@ -87,6 +96,9 @@ class Inventory(Double):
     def __init__(self) -> None:
         self.warehouses: dict[str, str] = {}
         self.levels: dict[tuple[str, str], int] = {}
+        self.ready = threading.Event()
+        self.ready.set()
+        self.full = False
 
     def PutWarehouse(
         self, request: inventory_pb2.PutWarehouseRequest, _context: grpc.ServicerContext
@@ -108,6 +120,9 @@ class Inventory(Double):
         self, request: inventory_pb2.BatchReceiveStockRequest, _context: grpc.ServicerContext
     ) -> inventory_pb2.BatchReceiveStockResponse:
         assert request.warehouse_id in self.warehouses
+        assert self.ready.wait(30)
+        if self.full:
+            raise FailedPrecondition("no room")
         for line in request.lines:
             at = (request.warehouse_id, line.sku)
             self.levels[at] = self.levels.get(at, 0) + line.quantity
@@ -206,14 +221,30 @@ def test_what_is_on_sale_lies_in_both_warehouses_and_drafts_in_none(mesh: Mesh, 
     active = {grocery.sku for grocery in Catalogue(folder) if grocery.active}
     assert 0 < len(active) < ROWS
     assert set(mesh.inventory.levels) == {(house.id, sku) for house in city.WAREHOUSES for sku in active}
-    bought = units_sold(folder)
+    bought = units_sold(sales(folder))
     assert all(mesh.inventory.levels["riverside", sku] >= bought[sku] + 100 for sku in active)
+
+
+def test_stock_is_booked_while_drafts_come_and_before_what_is_on_sale(mesh: Mesh, folder: Path) -> None:
+    mesh.inventory.ready = mesh.products.begun
+    mesh.products.booked = lambda: len(mesh.inventory.levels)
+    seed(mesh, folder)
+    active = sum(grocery.active for grocery in Catalogue(folder))
+    assert mesh.products.on_sale == {2 * active: active}
+
+
+def test_what_cannot_be_stocked_is_not_put_on_sale(mesh: Mesh, folder: Path) -> None:
+    mesh.inventory.full = True
+    with pytest.raises(FailedPrecondition, match="no room"):
+        seed(mesh, folder)
+    assert not mesh.products.on_sale
+    assert mesh.products.rows
 
 
 def test_products_of_one_category_and_name_come_beside_each_other(mesh: Mesh, folder: Path) -> None:
     seed(mesh, folder)
     rows = [product_pb2.ImportRow.FromString(row) for row in mesh.products.rows.values()]
-    names = [(*row.category_path, row.brand, row.title) for row in rows]
+    names = [(row.HasField("price"), *row.category_path, row.brand, row.title) for row in rows]
     assert sum(name != after for name, after in pairwise(names)) == len(set(names)) - 1
     assert {row.line for row in rows} == {grocery.line for grocery in Catalogue(folder)}
 
@@ -240,7 +271,6 @@ def test_each_stage_is_told_without_a_terminal(mesh: Mesh, folder: Path) -> None
     assert [line.split(":")[0].split(" ")[0] for line in told.getvalue().splitlines()] == [
         "town",
         "people",
-        "stock",
         "catalogue",
     ]
     assert any("no size" in line for line in seeded.dirt)
