@@ -242,6 +242,7 @@ class Work:
         self._database = database
         self._service = service
         self._outgoing: list[Outgoing] = []
+        self._published = False
 
     def __enter__(self) -> Self:
         self._transaction = self._database.transaction()
@@ -266,15 +267,21 @@ class Work:
         """Have a record leave as it is."""
         self._outgoing.append(outgoing)
 
+    def hand_over(self) -> None:
+        """Give the database what is to leave so far: before the end where that is much, so that it works meanwhile."""
+        insert(self.connection, self._outgoing)
+        self._published |= bool(self._outgoing)
+        self._outgoing.clear()
+
     def __exit__(
         self, cls: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is None:
             try:
-                insert(self.connection, self._outgoing)
+                self.hand_over()
             except BaseException as failed:
                 self._transaction.__exit__(type(failed), failed, failed.__traceback__)
                 raise
         self._transaction.__exit__(cls, error, traceback)
-        if error is None and self._outgoing:
+        if error is None and self._published:
             self._database.published.ring()

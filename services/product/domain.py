@@ -138,6 +138,8 @@ class Product:
 
 def each_once(variants: Sequence[Variant]) -> None:
     """InvalidArgument for the first SKU that stands there twice."""
+    if len(variants) < 2:  # as most products that an import brings
+        return
     seen: set[str] = set()
     for number, variant in enumerate(variants):
         if variant.sku in seen:

@@ -43,7 +43,7 @@ def _text(message: Descriptor, name: str) -> Callable[[str], bytes]:
 
 def _price(message: Descriptor, name: str) -> Callable[[Money | None], bytes]:
     tag = _tag(message, name)
-    return lambda price: _within(tag, money_to_pb(price).SerializeToString()) if price else b""
+    return lru_cache(1024)(lambda price: _within(tag, money_to_pb(price).SerializeToString()) if price else b"")
 
 
 def _shelf(message: Descriptor) -> Callable[[Shelf | None, bool], bytes]:
@@ -127,19 +127,24 @@ def _pairs(attributes: Mapping[str, str]) -> Iterable[bytes]:
 def _facts(message: Descriptor) -> Callable[[Product], bytes]:
     """What writes an event that tells all of a product."""
     fact = events.VariantFact.DESCRIPTOR
-    product_id, title, brand, state = (_text(message, name) for name in ("product_id", "title", "brand", "state"))
+    product_id, title, brand, state = (_text(message, each) for each in ("product_id", "title", "brand", "state"))
+    states = {each: state(each) for each in State}
     category, variants = _shelf(message), _tag(message, "variants")
     sku, size, price = _text(fact, "sku"), _text(fact, "size"), _price(fact, "price")
+
+    @lru_cache(1024)
+    def name(given_title: str, given_brand: str) -> bytes:
+        # An import brings those of one name beside each other.
+        return title(given_title) + brand(given_brand)
 
     def write(product: Product) -> bytes:
         told = (sku(each.sku) + size(each.size) + price(each.price) for each in product.variants)
         return b"".join(
             (
                 product_id(str(product.id)),
-                title(product.title),
-                brand(product.brand),
+                name(product.title, product.brand),
                 category(product.shelf, True),
-                state(product.state),
+                states[product.state],
                 *(_within(variants, each) for each in told),
             )
         )

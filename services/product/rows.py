@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from mercato.errors import InvalidArgument, MercatoError
@@ -51,19 +52,12 @@ class Row(NamedTuple):
         _matches(_BARCODE, "barcode", self.barcode)
         if not self.title.strip():
             raise InvalidArgument.of("title", "is required", "REQUIRED")
-        lengths = (("title", 200), ("description", 10_000), ("brand", 100), ("size", 50))
-        for name, most in lengths:
-            _fits(name, getattr(self, name), most)
-        self._check_path()
+        _fits("title", self.title, 200)
+        _fits("description", self.description, 10_000)
+        _fits("brand", self.brand, 100)
+        _fits("size", self.size, 50)
+        _check_path(self.path)
         self._check_attributes()
-
-    def _check_path(self) -> None:
-        if len(self.path) > DEEPEST:
-            raise InvalidArgument.of("categoryPath", f"has more than {DEEPEST} levels", "TOO_DEEP")
-        for number, name in enumerate(self.path):
-            if not name.strip():
-                raise InvalidArgument.of(f"categoryPath[{number}]", "has no name", "REQUIRED")
-            _fits(f"categoryPath[{number}]", name, 100)
 
     def _check_attributes(self) -> None:
         if len(self.attributes) > 50:
@@ -72,7 +66,18 @@ class Row(NamedTuple):
             if not name:
                 raise InvalidArgument.of("attributes", "has an entry without a name", "REQUIRED")
             _fits("attributes", name, 50)
-            _fits(f"attributes[{name}]", value, 500)
+            if len(value) > 500 or "\0" in value:
+                _fits(f"attributes[{name}]", value, 500)
+
+
+@lru_cache(4096)
+def _check_path(path: tuple[str, ...]) -> None:
+    if len(path) > DEEPEST:
+        raise InvalidArgument.of("categoryPath", f"has more than {DEEPEST} levels", "TOO_DEEP")
+    for number, name in enumerate(path):
+        if not name.strip():
+            raise InvalidArgument.of(f"categoryPath[{number}]", "has no name", "REQUIRED")
+        _fits(f"categoryPath[{number}]", name, 100)
 
 
 def _matches(pattern: re.Pattern[str], name: str, value: str) -> None:
@@ -137,7 +142,12 @@ class Report:
 def news(rows: Sequence[Row], shelves: Mapping[tuple[str, ...], Shelf], imported: Mapping[str, bytes]) -> list[Row]:
     """The rows that may say something new: not the one of its SKU that made the product what it is."""
     times = Counter(row.sku for row in rows)
-    return [row for row in rows if times[row.sku] > 1 or imported.get(row.sku) != row.mark(shelves.get(row.path))]
+
+    def may_say(row: Row) -> bool:
+        mark = imported.get(row.sku)
+        return mark is None or times[row.sku] > 1 or mark != row.mark(shelves.get(row.path))
+
+    return [row for row in rows if may_say(row)]
 
 
 class Batch:

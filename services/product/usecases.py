@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import zip_longest
+from typing import Any, TypeVar
 from uuid import UUID
 
 from mercato.errors import Conflict, NotFound
@@ -18,6 +19,9 @@ from services.product.store import ProductWork, spelled
 REFRESHED_AT_ONCE = 20
 READY_AT_ONCE = 200
 LOOKS = 3
+WRITTEN_AT_ONCE = 250
+
+T = TypeVar("T")
 
 
 class Catalogue:
@@ -134,11 +138,13 @@ class Imports:
             report.add(batch.report)
             changed = work.products.as_read(batch.changed)
             texts = spelled(changed)
-            # The database works on what was sent while we make what comes next: a quarter of the time.
+            # The database works on what was sent while we make what comes next, so it is given a part at a time.
             with work.connection.pipeline():
-                work.products.write(changed, encoding.ready, batch.marks)
                 work.products.learn(texts - known.texts)
-                _publish(work, batch.told)
+                for products, told in zip_longest(_parts(changed), _parts(batch.told), fillvalue=()):
+                    work.products.write(products, encoding.ready, batch.marks)
+                    _publish(work, told)
+                    work.hand_over()
         return Landed(report, shelves, texts)
 
 
@@ -169,6 +175,10 @@ def _batch(work: ProductWork, rows: Sequence[Row], shelves: Mapping[tuple[str, .
     for row in rows:
         batch.take(row, shelves.get(row.path))
     return batch
+
+
+def _parts(items: Sequence[T]) -> Iterable[Sequence[T]]:
+    return (items[start : start + WRITTEN_AT_ONCE] for start in range(0, len(items), WRITTEN_AT_ONCE))
 
 
 class StockHints:

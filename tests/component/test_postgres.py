@@ -1,5 +1,6 @@
 """The unit of work and the pool on a real PostgreSQL."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -86,6 +87,19 @@ def test_what_fails_leaves_neither_change_nor_event(database: Database) -> None:
         change(database, name, 1, fail=True)
     assert not there(database, name)
     assert not waiting(database, name)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_was_handed_over_early_leaves_with_the_commit_or_not_at_all(database: Database, fails: bool) -> None:
+    name, bell = f"early {fails}", database.published.listen()
+    with contextlib.suppress(ZeroDivisionError), Work(database, service="inventory") as work:
+        work.publish(RELEASED, name, 1)
+        work.hand_over()
+        assert waiting(database, name) == []
+        assert not bell.is_set()
+        assert 1 / (not fails)
+    assert len(waiting(database, name)) == (not fails)
+    assert bell.is_set() == (not fails)
 
 
 def test_two_events_with_one_version_are_refused(database: Database) -> None:

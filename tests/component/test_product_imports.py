@@ -6,6 +6,7 @@ import pytest
 
 from mercato.api.product.v1 import product_pb2 as pb
 from mercato.postgres import Database
+from services.product.usecases import WRITTEN_AT_ONCE
 from tests.component.product_shop import Shop, a_name, a_product, a_row, a_sku, a_variant, opened
 
 
@@ -83,6 +84,16 @@ def test_of_one_message_the_last_row_of_a_sku_stands(shop: Shop) -> None:
     assert found(shop, sku).title == "Milk"
     assert counts(shop.bring([a_row(sku, title="Rye")], [a_row(sku)])) == (0, 2, 0, 0)
     assert found(shop, sku).title == "Milk"
+
+
+def test_a_long_message_lands_whole_and_tells_of_each_row_in_its_order(shop: Shop) -> None:
+    name, rows = a_name(), [a_row(cents=None) for _ in range(2 * WRITTEN_AT_ONCE + 1)]
+    rows.append(a_row(rows[0].sku, title=name))
+    assert counts(shop.bring(rows)) == (len(rows) - 1, 1, 0, 0)
+    [product] = shop.search(name, who=shop.catalog, state=pb.Product.ACTIVE)
+    told = [(version, event.DESCRIPTOR.name) for version, event in shop.told(product.id)]
+    assert told == [(1, "ProductCreated"), (2, "ProductUpdated"), (3, "PriceChanged")]
+    assert counts(shop.bring(rows[1:-1])) == (0, 0, len(rows) - 2, 0)
 
 
 def test_of_a_product_in_two_forms_the_row_that_came_last_stands(shop: Shop) -> None:
