@@ -34,6 +34,9 @@ SHARE = timedelta(seconds=1)
 
 # A relay that was stopped for longer loses the connection, and with it the buckets that it sits on.
 LONGEST_SILENCE: LiteralString = "set idle_session_timeout = '30s'"
+# A queue is mostly empty when it is counted, and long when it matters: a plan made for a few rows would sort all of it
+# once for each bucket.
+BY_KEY: LiteralString = "set enable_seqscan = off"
 # A present relay holds a shared lock beside those of its buckets, so that the others can count it.
 HERE: LiteralString = "select pg_try_advisory_lock_shared(hashtext(%s), %s)"
 RELAYS: LiteralString = """
@@ -107,6 +110,7 @@ class OutboxRelay:
             self._disconnect()
             connection = self._connection = self._database.dedicated()
             connection.execute(LONGEST_SILENCE)
+            connection.execute(BY_KEY)
             connection.execute(HERE, [self._locks, BUCKETS])
         return self._connection
 

@@ -19,7 +19,7 @@ from mercato.ids import uuid7
 from mercato.kafka import Kafka, topic
 from mercato.local.server import free_port
 from mercato.log import bound
-from mercato.outbox import OutboxRelay
+from mercato.outbox import BATCH, READ, OutboxRelay
 from mercato.outgoing import BUCKETS, bucket, insert
 from mercato.postgres import Bell, Database, Work
 from mercato.refill import Refill
@@ -243,27 +243,43 @@ def test_when_a_relay_goes_the_other_takes_its_buckets(shop: Shop) -> None:
     assert len(other.buckets) == BUCKETS
 
 
+class Remembering:
+    """Gives connections, and remembers them."""
+
+    def __init__(self, database: Database) -> None:
+        self.schema, self.published = database.schema, Bell()
+        self.connections: list[Connection[Any]] = []
+        self._database = database
+
+    def dedicated(self) -> Connection[Any]:
+        self.connections.append(self._database.dedicated())
+        return self.connections[-1]
+
+
+def test_the_queue_is_read_by_its_key_also_by_a_plan_from_when_it_was_empty(shop: Shop) -> None:
+    with psycopg.connect(shop.fresh.url, autocommit=True) as connection:
+        connection.execute(f"vacuum analyze {shop.database.schema}.outbox")
+    remembering = Remembering(shop.database)
+    shop.relay(remembering).run_once(NOON)
+    plan = remembering.connections[-1].execute("explain " + READ, [[*range(BUCKETS)], BATCH]).fetchall()
+    assert "Index Scan using outbox_pkey" in str(plan)
+
+
 def test_a_relay_that_lost_its_connection_while_it_sent_moves_nothing(shop: Shop) -> None:
     """The zombie: another owner has its buckets by the time Kafka answers. Twice in Kafka, once in the journal."""
-    connections: list[Connection[Any]] = []
-
-    class Remembering:
-        schema = shop.database.schema
-        published = Bell()
-
-        def dedicated(self) -> Connection[Any]:
-            connections.append(shop.database.dedicated())
-            return connections[-1]
+    remembering = Remembering(shop.database)
 
     class Overtaken(Kafka):
         def producer(self) -> Any:
             with psycopg.connect(shop.fresh.url, autocommit=True) as connection:
-                connection.execute("select pg_terminate_backend(%s, 30000)", [connections[-1].info.backend_pid])
+                connection.execute(
+                    "select pg_terminate_backend(%s, 30000)", [remembering.connections[-1].info.backend_pid]
+                )
             drain(shop.relay())
             return super().producer()
 
     shop.publish("a", 1, 2)
-    zombie = shop.relay(Remembering(), Overtaken(shop.kafka.bootstrap))
+    zombie = shop.relay(remembering, Overtaken(shop.kafka.bootstrap))
     with pytest.raises(Unavailable):
         zombie.run_once(NOON)
     assert not zombie.buckets
