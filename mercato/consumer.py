@@ -12,6 +12,7 @@ nothing overtakes it. What fails for good is tried three times, then parked and 
 the same aggregate are parked behind it, all others flow on. Types that nobody here knows are passed over.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
@@ -40,6 +41,7 @@ HINT = timedelta(seconds=1)
 # A client that is out of its group for so long is replaced: seldom, after an outage, it forgets to join again, and says
 # nothing. While Kafka is away, or others take their time to join, a new one waits no worse than the old.
 FORGOTTEN = timedelta(seconds=30)
+LEAVING = 2.0  # seconds that a leave is waited for
 
 APPLIED = Counter("mercato_consumer_applied", "Events whose effect was committed.", ("consumer",))
 PARKED = Counter("mercato_consumer_parked", "Events that could not be applied.", ("consumer",))
@@ -146,7 +148,9 @@ class Consumer(Generic[W]):
         self.places.update(found)
         client.incremental_assign([TopicPartition(at.topic, at.partition, offset) for at, offset in found.items()])
 
-    def _revoked(self, _: KafkaConsumer, partitions: list[TopicPartition]) -> None:
+    def _revoked(self, client: KafkaConsumer, partitions: list[TopicPartition]) -> None:
+        if client is not self._client:  # of one that is still leaving
+            return
         gone = {(each.topic, each.partition) for each in partitions}
         self.places = {at: next_ for at, next_ in self.places.items() if (at.topic, at.partition) not in gone}
 
@@ -189,7 +193,10 @@ class Consumer(Generic[W]):
         """Leave the group. The next round joins it anew and starts from what is committed."""
         client, self._client = self._client, None
         if client is not None:
-            client.close()
+            # Where Kafka went away with a hint under way, closing ends when it is back, or not at all.
+            leaving = threading.Thread(target=client.close, name=f"leave-{self.name}", daemon=True)
+            leaving.start()
+            leaving.join(LEAVING)
         self.places = {}
         self._seen = None
 
