@@ -34,10 +34,11 @@ from rich.table import Table
 from benchmarks.meter import Reading, load
 from mercato.api.inventory.v1 import inventory_pb2 as pb
 from mercato.api.inventory.v1.inventory_pb2_grpc import InventoryServiceStub
-from mercato.auth import Signer, create_keys
+from mercato.auth import Signer
 from mercato.errors import MercatoError
 from mercato.group_commit import Turn
 from mercato.ids import uuid7
+from mercato.keys import create_keys
 from mercato.local.postgres import Postgres
 from mercato.local.server import free_port, running, wrapped
 from mercato.rpc import Principal

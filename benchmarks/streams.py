@@ -46,11 +46,12 @@ from rich.table import Table
 from benchmarks.meter import cpu_of
 from mercato.api.order.v1 import order_pb2
 from mercato.api.user.v1 import user_pb2
-from mercato.auth import Verifier, create_keys
+from mercato.auth import Verifier
 from mercato.cache import connect
 from mercato.config import surroundings
 from mercato.ids import uuid7
 from mercato.kafka import Kafka
+from mercato.keys import create_keys
 from mercato.local.kafka import Kafka as KafkaServer
 from mercato.local.procfs import Memory
 from mercato.local.server import free_port, running

@@ -7,8 +7,8 @@ import sys
 from gateway.config import GatewayConfig
 from gateway.server import run
 from mercato import log
-from mercato.auth import UnfitKey
 from mercato.config import BadSettings, Settings, load
+from mercato.keys import UnfitKey
 
 
 def main() -> int:

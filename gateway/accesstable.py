@@ -1,11 +1,13 @@
-"""The table of who may do what, from the policies of the contracts."""
+"""The tables of who may do what, from the policies of the contracts: people, and processes for themselves."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
+
+from google.protobuf.descriptor import MethodDescriptor
 
 from gateway.contract import Operation
 from gateway.openapi import public_path
-from mercato.policy import Policy
+from mercato.policy import Policy, policy_of
 
 ROLES = ("guest", "customer", "support", "catalog", "warehouse", "courier", "finance", "admin")
 ALL, OWN, NO = "all", "own", "no"
@@ -26,6 +28,19 @@ def table(operations: Sequence[Operation]) -> str:
     head = "".join(f"<th>{role}</th>" for role in ("nobody", *ROLES))
     rows = "".join(map(_row, operations))
     return f"<table><thead><tr><th>operation</th>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def between_processes(rpcs: Iterable[MethodDescriptor]) -> str:
+    """Who calls what for itself as HTML, and what must show that a customer agreed to it."""
+    rows = "".join(_called(rpc, policy_of(rpc)) for rpc in rpcs if policy_of(rpc).callers)
+    head = "<th>operation</th><th>callers</th><th>grant</th>"
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _called(rpc: MethodDescriptor, policy: Policy) -> str:
+    granted = ", ".join((*policy.granted.fields, policy.granted.amount)) if policy.granted else NO
+    cells = rpc.name, ", ".join(sorted(policy.callers)), granted
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
 def _row(operation: Operation) -> str:

@@ -19,7 +19,7 @@ from gateway.advice import ADVICE
 from gateway.calls import Visit
 from gateway.comments import as_html, reasons_in
 from gateway.conditions import etag_of, not_modified
-from gateway.contract import Operation
+from gateway.contract import Operation, rpcs
 from gateway.dispatch import Handler
 from gateway.openapi import document
 from gateway.packing import takes_gzip
@@ -56,6 +56,7 @@ class Pages:
         self._events = dumps(asyncapi.document(files, comments))
         self._events_page = eventspage.page(files, comments)
         self._access = accesstable.table(operations)
+        self._between = accesstable.between_processes(rpcs(files))
         self._reasons = {kebab(reason): reason for reason in KNOWN}
         self._named_by: dict[str, list[str]] = {}
         for operation in operations:
@@ -96,7 +97,12 @@ class Pages:
             "<p>As the contracts say it, enforced by the gateway and by each service. <em>own</em>: on what is the "
             "caller's; another's is answered like a missing one.</p>"
         )
-        return _page("Access", f"<h1>Who may do what</h1>\n{about}\n<div class=wide>{self._access}</div>")
+        between = (
+            "<h2>What processes call for themselves</h2>\n<p><em>grant</em>: the fields that must be what the customer "
+            "agreed to, signed when the order was accepted, and the amount that it bounds.</p>"
+        )
+        tables = f"<div class=wide>{self._access}</div>\n{between}\n<div class=wide>{self._between}</div>"
+        return _page("Access", f"<h1>Who may do what</h1>\n{about}\n{tables}")
 
     async def events(self, _request: Request, _variables: Mapping[str, str], _visit: Visit) -> Response:
         """What the services tell each other, and whoever else follows."""

@@ -107,6 +107,7 @@ class Patient:
         self.contract = servicer.contract
         # Calls that travel together bear no token: nobody is to wait for another's.
         self.together = getattr(servicer, "together", {})
+        self.exempt = getattr(servicer, "exempt", None)
         projected: Mapping[str, Sequence[str]] = getattr(servicer, "projected", {})
         for method in self.contract.methods:
             if handler := getattr(servicer, method.name, None):

@@ -61,6 +61,14 @@ class Keeping:
 
 
 @dataclass(frozen=True, slots=True)
+class Granted:
+    """What a grant must say of a call: the fields that it names alike, and the one whose amount it bounds."""
+
+    fields: tuple[str, ...]
+    amount: str
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """The decisions about one rpc. Roles and services are lower-case names."""
 
@@ -69,6 +77,8 @@ class Policy:
     own_roles: frozenset[str] | None = None
     own_fields: tuple[str, ...] = ()
     callers: frozenset[str] = frozenset()
+    granted: Granted | None = None
+    """Of a caller's calls for itself: what the grant must say that it shows (`mercato.grants`)."""
     over_http: bool = False
     idempotent_by: str = ""
     key_required: bool = False
@@ -103,6 +113,7 @@ def policy_of(method: MethodDescriptor) -> Policy:
         own_roles=frozenset(map(_role, own.roles)) if policy.access.HasField("own") else None,
         own_fields=tuple(own.fields),
         callers=frozenset(pb.Service.Name(each).lower() for each in policy.callers),
+        granted=_granted(policy.granted) if policy.HasField("granted") else None,
         over_http=over_http,
         idempotent_by=policy.idempotent_by,
         key_required=policy.key_required,
@@ -114,6 +125,10 @@ def policy_of(method: MethodDescriptor) -> Policy:
         keeping=_keeping(policy.cache) if policy.HasField("cache") else None,
         criticality=_criticality(policy, for_users=over_http and policy.HasField("access")),
     )
+
+
+def _granted(given: pb.Granted) -> Granted:
+    return Granted(tuple(given.fields), given.amount)
 
 
 def _limit(given: pb.Rate) -> Limit:

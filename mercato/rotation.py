@@ -1,7 +1,8 @@
 """Rotation of the keys that services sign with, while all of them run.
 
 The new public key is laid beside the old one; when everybody has looked, the private key is replaced, which its service
-sees within a second. What the old one has signed holds for as long as tokens live; then it opens nothing any more.
+sees within a second. What the old one has signed holds for as long as tokens live, or grants; then it opens nothing any
+more.
 """
 
 import json
@@ -12,12 +13,17 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mercato.auth import LIFE, LOOK_AGAIN, UnfitKey, jwk_of, pem_of, set_of, write_whole
+from mercato.auth import LIFE
+from mercato.grants import LIFE as GRANT_LIFE
+from mercato.grants import SUFFIX as GRANT_SUFFIX
+from mercato.keys import LOOK_AGAIN, UnfitKey, jwk_of, pem_of, set_of, write_whole
 
 SETTLED = 2 * LOOK_AGAIN
 """Seconds until every process has seen what was written: each looks once a second, when it is called."""
 KEPT = SETTLED + 2 * LIFE
 """For how long the old key is known: the last token that it signs is one of a process that has not looked yet."""
+KEPT_FOR_GRANTS = SETTLED + LIFE + GRANT_LIFE
+"""For how long an old key that signs grants is."""
 
 Wait = Callable[[float], object]
 
@@ -31,7 +37,7 @@ def rotate_all(
     folder: Path, services: Iterable[str], *, development: bool = True, wait: Wait = time.sleep
 ) -> Mapping[str, str]:
     """Give services other keys at the same time, and return their ids. UnfitKey if one of them has none yet."""
-    known = {name: _known_before(folder / f"{name}.jwks.json") for name in services}
+    known = {name: _known_before(folder / f"{name}.jwks.json", kept_of(name)) for name in services}
     pems = {name: pem_of(Ed25519PrivateKey.generate(), development=development) for name in known}
     keys = {name: jwk_of(name, pem) for name, pem in pems.items()}
     for name, before in known.items():
@@ -42,12 +48,17 @@ def rotate_all(
     return {name: str(jwk["kid"]) for name, jwk in keys.items()}
 
 
-def _known_before(public: Path) -> list[dict[str, Any]]:
-    """The keys that are known so far and still hold, each until its last token has ended."""
+def kept_of(name: str) -> float:
+    """For how many seconds the old key of somebody is known."""
+    return KEPT_FOR_GRANTS if name.endswith(GRANT_SUFFIX) else KEPT
+
+
+def _known_before(public: Path, kept: float) -> list[dict[str, Any]]:
+    """The keys that are known so far and still hold, each until the last that it has signed has ended."""
     now = time.time()
     try:
         known = json.loads(public.read_bytes())["keys"]
     except (OSError, ValueError, KeyError) as problem:
         raise UnfitKey(f"no keys to rotate at {public}: {problem}") from None
-    held = [{"until": round(now + KEPT), **each} for each in known]
+    held = [{"until": round(now + kept), **each} for each in known]
     return [each for each in held if each["until"] > now]

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from mercato import log
-from mercato.auth import UnfitKey
 from mercato.config import BadSettings, Settings, load
 from mercato.failpoint import BadFailpoint, arm
+from mercato.keys import UnfitKey
 from mercato.ops.stuck import NothingStuck, StuckWork
 from mercato.rpc.contract import Servicer
 from mercato.rpc.enforce import enforce

@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 import grpc
 
 from mercato import log
-from mercato.auth import Signer, Verifier, create_keys
+from mercato.auth import Signer, Verifier
+from mercato.grants import Granter
+from mercato.keys import create_keys
 from mercato.rpc.call import NOBODY, Call, Key, Principal, calling
 from mercato.rpc.channel import Channels
 from mercato.rpc.contract import Servicer, owner_of
@@ -24,6 +26,7 @@ from mercato.rpc.server import Server
 T = TypeVar("T")
 S = TypeVar("S")
 CALLERS = ("gateway", "operator", "product", "inventory", "order", "payment", "delivery", "user")
+SIGNERS = (*CALLERS, "order-grant")
 
 
 def a_customer(subject: str = "0190a6e0-0000-7000-8000-000000000001", guest_id: str | None = None) -> Principal:
@@ -116,6 +119,10 @@ class Served:
         """Signs as a service."""
         return Signer.load(self.keys, caller)
 
+    def granter(self, service: str = "order") -> Granter:
+        """Signs a service's grants."""
+        return Granter.load(self.keys, service)
+
     def close(self) -> None:
         """Stop."""
         for channels in self._channels:
@@ -131,7 +138,7 @@ def serve(
     name = service or owner_of(servicers[0].contract)
     with ExitStack() as stack:
         keys = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="keys-")))
-        create_keys(keys, CALLERS)
+        create_keys(keys, SIGNERS)
         traffic = Traffic()
         enforced = [Enforced(each, Verifier(keys, name), traffic) for each in servicers]
         limits: Any = {"threads": threads, "waiting": waiting, "patience": patience}
@@ -144,7 +151,7 @@ def serve(
 
 def enforced(servicer: Servicer, keys: Path, service: str = "") -> Any:
     """A servicer in its wrapper, for grpcio-testing; a token's keys are made in the folder."""
-    create_keys(keys, CALLERS)
+    create_keys(keys, SIGNERS)
     wrapped = enforce(servicer, Verifier(keys, service or owner_of(servicer.contract)))
     return SimpleNamespace(**{door.method.name: _rehearsed(door) for door in wrapped.doors})
 

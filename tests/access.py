@@ -205,4 +205,6 @@ def _named(who: Sequence[str], scope: str) -> frozenset[str]:
     return frozenset(name for name, colon, rest in pairs if colon + rest == scope)
 
 
+GRANTED = {"AuthorizePayment", "CapturePayment"}
+"""What a process may do for itself only by showing that the customer agreed to it."""
 ROWS = {row.rpc: row for line in TABLE.strip().splitlines() if line[0] != "#" for row in [Row.parse(line)]}

@@ -53,7 +53,8 @@ def placed(order_id: UUID, customer_id: UUID | None = None, payment_method: str 
     )
     slot = Slot(str(derive(order_id, "slot")), "downtown", NOON, NOON + timedelta(hours=1))
     customer_id = customer_id or derive(order_id, "customer")
-    return OrderPlaced(order_id, customer_id, lines, Money(299, "USD"), slot, ("north", "south"), payment_method, NOON)
+    fee, warehouses, grant = Money(299, "USD"), ("north", "south"), f"grant.of.{derive(order_id, 'payment')}"
+    return OrderPlaced(order_id, customer_id, lines, fee, slot, warehouses, payment_method, NOON, grant)
 
 
 def followers(order_id: UUID) -> tuple[Event, ...]:
@@ -72,7 +73,8 @@ def followers(order_id: UUID) -> tuple[Event, ...]:
         OrderPickingStarted(),
         OrderPicked((Quantity("milk", 1), Quantity("rye", 1))),
         OrderPaymentDue(SOME),
-        PaymentRetried(1, payment_id, "pm_card_mastercard"),
+        PaymentRetried(1, payment_id, "pm_card_mastercard", "another.grant.still"),
+        PaymentRetried(2, payment_id, ""),
         PaymentRetryFailed("expired_card"),
         OrderReady(payment_id, "visa •••• 4242", SOME),
         OrderReady(payment_id, "", None),

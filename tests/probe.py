@@ -7,18 +7,20 @@ from collections.abc import Callable
 from typing import Any
 
 import google.api.annotations_pb2
+import google.type.money_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool, text_format
 from google.protobuf.message_factory import GetMessageClass
 
 import buf.validate.validate_pb2
 import mercato.api.policy.v1.policy_pb2
 
-USED = (buf.validate.validate_pb2, google.api.annotations_pb2, mercato.api.policy.v1.policy_pb2)
+USED = (buf.validate.validate_pb2, google.api.annotations_pb2, google.type.money_pb2, mercato.api.policy.v1.policy_pb2)
 MESSAGES = 'input_type: ".mercato.api.probe.v1.Request" output_type: ".mercato.api.probe.v1.Reply"'
 FILE = """
 name: "probe.proto" package: "mercato.api.probe.v1" syntax: "proto3"
 dependency: "buf/validate/validate.proto"
 dependency: "google/api/annotations.proto"
+dependency: "google/type/money.proto"
 dependency: "mercato/api/policy/v1/policy.proto"
 message_type {
   name: "Line"
@@ -32,6 +34,9 @@ message_type {
   field { name: "request_id" number: 3 type: TYPE_STRING label: LABEL_OPTIONAL json_name: "requestId" }
   field { name: "basket_lines" number: 4 type: TYPE_MESSAGE label: LABEL_REPEATED json_name: "basketLines"
           type_name: ".mercato.api.probe.v1.Line" }
+  field { name: "payment_id" number: 5 type: TYPE_STRING label: LABEL_OPTIONAL json_name: "paymentId" }
+  field { name: "amount" number: 6 type: TYPE_MESSAGE label: LABEL_OPTIONAL json_name: "amount"
+          type_name: ".google.type.Money" }
 }
 message_type {
   name: "Reply"
@@ -60,6 +65,9 @@ service {
     [mercato.api.policy.v1.policy] { callers: ORDER idempotent_by: "text" together: true } } }
   method { name: "Once" MESSAGES options {
     [mercato.api.policy.v1.policy] { callers: ORDER } } }
+  method { name: "Take" MESSAGES options {
+    [mercato.api.policy.v1.policy] {
+      callers: ORDER together: true granted { fields: "payment_id" amount: "amount" } } } }
   method { name: "Pour" MESSAGES
     client_streaming: true options {
     [google.api.http] { post: "/v1/pour" body: "*" } [mercato.api.policy.v1.policy] { access { roles: CATALOG } } } }
@@ -84,6 +92,7 @@ class ProbeServiceStub:
     Make: Any
     Step: Any
     Once: Any
+    Take: Any
     Pour: Any
 
     def __init__(self, _channel: Any) -> None:
@@ -97,7 +106,8 @@ class Probe:
 
     def __init__(self, answer: Callable[[Any], object] = lambda request: request.text) -> None:
         self._answer = answer
-        self.Read = self.Count = self.Pay = self.Mine = self.Make = self.Step = self.Once = self.Pour = self._reply
+        self.Read = self.Count = self.Pay = self.Mine = self.Make = self.Step = self.Once = self._reply
+        self.Take = self.Pour = self._reply
 
     def _reply(self, request: Any, _context: Any) -> Any:
         return Reply(text=str(self._answer(request)))

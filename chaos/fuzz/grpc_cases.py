@@ -32,6 +32,7 @@ _ODD_METADATA: Sequence[tuple[str, str | bytes]] = (
     *(("x-request-id", each) for each in ("", "a b", "x" * 200)),
     *(("x-consistency", each) for each in ("", "!", "e30", "x" * 3000, "AAAA.BBBB")),
     *(("traceparent", each) for each in ("00-0-0-00", "x" * 500)),
+    *(("mercato-grant", each) for each in ("", "a.b.c", "x" * 5000)),
     *(("authorization", each) for each in ("", "Bearer", "Bearer a.b.c", "Basic YTpi", "Bearer " + "x" * 5000)),
     *(
         (

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mercato.auth import UnfitKey
+from mercato.keys import UnfitKey
 from mercato.local.trouble import Trouble
 from mercato.rotation import rotate_all
 

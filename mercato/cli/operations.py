@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mercato.api.ops.v1.ops_pb2_grpc import OpsServiceStub
-from mercato.auth import Signer, UnfitKey
+from mercato.auth import Signer
 from mercato.errors import MercatoError, NotFound
+from mercato.keys import UnfitKey
 from mercato.local.mesh import Mesh
 from mercato.local.table import SERVICES
 from mercato.local.trouble import Trouble

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from mercato.auth import Signer, UnfitKey
+from mercato.auth import Signer
 from mercato.config import words
+from mercato.keys import UnfitKey
 from mercato.local.trouble import Trouble
 from mercato.rpc.call import NOBODY, Principal
 

@@ -7,19 +7,22 @@ Run by the supervisor (`python -m mercato.local.setup`), so that what it loads d
 from collections.abc import Mapping
 from pathlib import Path
 
-from mercato.auth import create_keys
 from mercato.config import LocalSettings, Settings, load
+from mercato.grants import SUFFIX as GRANT_SUFFIX
+from mercato.keys import create_keys
 from mercato.local.table import SERVICES
 from mercato.local.trouble import Trouble
 
 AUDITOR = "auditor"
 CALLERS = ("gateway", "operator", AUDITOR, *(service.name for service in SERVICES))
+SIGNERS = (*CALLERS, "order" + GRANT_SUFFIX)
+"""Whoever has a key."""
 SCHEMAS = tuple(service.schema for service in SERVICES)
 
 
 def main() -> None:
     """Make what is missing."""
-    create_keys(load(Settings).keys, CALLERS)
+    create_keys(load(Settings).keys, SIGNERS)
     bring_up_to_date(load(LocalSettings))
 
 

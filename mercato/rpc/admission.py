@@ -1,16 +1,18 @@
-"""What a call has to bring to be let in: time, a token, a valid request for what is the caller's to see."""
+"""What a call has to bring to be let in: time, a token, a valid request for what is the caller's to see, a grant."""
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from google.protobuf.message import Message
 
 from mercato import log
 from mercato.errors import DeadlineExceeded, IdempotencyKeyRequired, NotFound, Unauthenticated
+from mercato.grants import Grants, check
+from mercato.keys import TrustFolder
 from mercato.policy import FOR_USERS
-from mercato.rpc.call import Call, Key
+from mercato.rpc.call import GRANT, Call, Key
 from mercato.rpc.contract import Method
 from mercato.rpc.validation import validate
 
@@ -92,3 +94,22 @@ def _fingerprint(request: Any) -> bytes:
     rest.CopyFrom(request)
     rest.request_id = ""
     return hashlib.sha256(rest.SerializeToString(deterministic=True)).digest()
+
+
+class Consent:
+    """That services do for themselves what its customer agreed to, where a policy wants to see that."""
+
+    def __init__(self, trust: TrustFolder, exempt: Callable[[Any], bool] | None = None) -> None:
+        """`exempt` tells of a request whether it is about something from before there were grants."""
+        self._grants = Grants(trust)
+        self._exempt = exempt
+
+    def demand(self, method: Method, call: Call, request: Message, metadata: Mapping[str, Any]) -> None:
+        """PermissionDenied, by the reason that `mercato.grants` has for it, unless the call shows what fits it."""
+        granted = method.policy.granted
+        if granted is None or call.service not in method.policy.callers:
+            return
+        shown = str(metadata.get(GRANT, ""))
+        if not shown and self._exempt and self._exempt(request):
+            return
+        check(granted, self._grants.of(call.service, shown), method.use_case, call.principal.subject, request)

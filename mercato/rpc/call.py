@@ -32,6 +32,7 @@ class Principal:
 
 
 NOBODY = Principal()
+GRANT = "mercato-grant"
 # Changes travel as metadata, of which a reply may have 8 KiB: a consignment of thousands of SKUs could not be answered.
 MOST_NAMED = 32
 
@@ -50,7 +51,8 @@ class Key:
 class Call:
     """One call. `only_of` is None for a caller who may see everybody's, else the subject whose resources exist.
 
-    `private` is set where not anybody may call: what is answered is for this caller.
+    `private` is set where not anybody may call: what is answered is for this caller. `grant` is shown by the calls that
+    are made for this one, to whoever wants to see one (`mercato.grants`).
     """
 
     rpc: str = ""
@@ -60,6 +62,7 @@ class Call:
     key: Key | None = None
     request_id: str = ""
     private: bool = False
+    grant: str = ""
     ends: float | None = None
     consistency: Mapping[str, int] = field(default_factory=dict)
     replayed: bool = False
@@ -110,13 +113,22 @@ def calling(call: Call) -> Iterator[Call]:
 
 @contextmanager
 def on_behalf_of(
-    subject: str, roles: frozenset[str] = frozenset({"customer"}), *, seconds: float | None = None, request_id: str = ""
+    subject: str,
+    roles: frozenset[str] = frozenset({"customer"}),
+    *,
+    seconds: float | None = None,
+    request_id: str = "",
+    grant: str = "",
 ) -> Iterator[Call]:
-    """Work without its user: within the block, tokens are signed for the user whom the work was accepted from."""
+    """Work without its user: within the block, tokens are signed for the user whom the work was accepted from.
+
+    `grant` is what that user agreed to.
+    """
     principal = Principal(subject, roles)
     ends = None if seconds is None else time.monotonic() + seconds
     request_id = request_id or log.context().get("request_id") or log.new_request_id()
-    with log.bound(request_id=request_id), calling(Call("", principal, request_id=request_id, ends=ends)) as call:
+    call = Call("", principal, request_id=request_id, ends=ends, grant=grant)
+    with log.bound(request_id=request_id), calling(call):
         yield call
 
 

@@ -1,7 +1,8 @@
 """The client side: one channel for each neighbour for the life of the process, and stubs that speak our language.
 
-A stub's call carries a token for the called service, the present deadline less what the hop costs, and the request's
-ids; what comes back is a reply or an error of `mercato.errors`, never a grpc.RpcError.
+A stub's call carries a token for the called service, a grant where that service wants to see one, the present deadline
+less what the hop costs, and the request's ids; what comes back is a reply or an error of `mercato.errors`, never a
+grpc.RpcError.
 """
 
 import json
@@ -21,7 +22,7 @@ from mercato.convoy import away
 from mercato.errors import DeadlineExceeded
 from mercato.failpoint import failpoint
 from mercato.rpc import status
-from mercato.rpc.call import NOBODY, Principal, current_call
+from mercato.rpc.call import GRANT, NOBODY, Principal, current_call
 from mercato.rpc.contract import Method, methods_of, owner_of
 from mercato.rpc.travel import Travel
 
@@ -171,9 +172,13 @@ class Rpc:
         """The reply. Raises the error that the callee raised, or Unavailable, or DeadlineExceeded."""
         failpoint(self._before)
         timeout = _time_left(None if self._method.streams_in else CAP, timeout)
-        reply = self._send(self._repeatable(request), timeout, self._caller.metadata())
+        reply = self._send(self._repeatable(request), timeout, self._metadata())
         failpoint(self._after)
         return reply
+
+    def _metadata(self) -> list[tuple[str, str]]:
+        grant = current_call().grant if self._method.policy.granted else ""
+        return [*self._caller.metadata(), (GRANT, grant)] if grant else self._caller.metadata()
 
     def _alone(self, request: Any, timeout: float | None, metadata: list[tuple[str, str]]) -> Any:
         try:

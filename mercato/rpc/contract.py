@@ -12,7 +12,11 @@ from mercato.policy import Policy, policy_of
 
 
 class Servicer(Protocol):
-    """Whoever answers the rpcs of a contract, each by a method of its name taking (request, context)."""
+    """Whoever answers the rpcs of a contract, each by a method of its name taking (request, context).
+
+    One may have set forms beside them, `together` (`mercato.rpc.set_form`), and `exempt`, which tells of a request that
+    came without a grant whether it is about something from before there were any (`mercato.grants`).
+    """
 
     contract: ServiceDescriptor
 

@@ -31,7 +31,7 @@ from mercato.errors import (
 from mercato.failpoint import UseCase
 from mercato.policy import decide
 from mercato.rpc import status
-from mercato.rpc.admission import all_valid, bearer, end_of, key_of, own, travelled
+from mercato.rpc.admission import Consent, all_valid, bearer, end_of, key_of, own, travelled
 from mercato.rpc.call import Call, begin, calling, consistency_token, read_consistency
 from mercato.rpc.contract import Method, Servicer, Unservable, methods_of
 from mercato.rpc.set_form import Item, SetForm
@@ -127,8 +127,9 @@ class Enforced:
         self.contract = servicer.contract
         self.verifier = verifier
         sets = dict(getattr(servicer, "together", {}))
+        consent = Consent(verifier.trust, getattr(servicer, "exempt", None))
         self.doors = tuple(
-            Door(each, _handler(servicer, each), verifier, traffic, _set_form(sets, each))
+            Door(each, _handler(servicer, each), verifier, traffic, consent, _set_form(sets, each))
             for each in methods_of(self.contract)
         )
         if sets:
@@ -164,6 +165,7 @@ class Door:
         handler: Callable[[Any, Any], Any],
         verifier: Verifier,
         traffic: Traffic,
+        consent: Consent,
         set_form: SetForm | None = None,
     ) -> None:
         self.method = method
@@ -172,6 +174,7 @@ class Door:
         self._handler = handler
         self._verifier = verifier
         self._traffic = traffic
+        self._consent = consent
         self._log = log.get(__name__).bind()  # once: binding costs as much as half the line
 
     def __call__(self, request: Any, context: Any) -> Any:
@@ -218,6 +221,7 @@ class Door:
             if not self.method.streams_in:
                 validate(visit.request)
                 own(self.method, call, visit.request)
+                self._consent.demand(self.method, call, visit.request, arrival.metadata)
                 call.key = key_of(self.method, call, visit.request)
         except Exception as refusal:  # noqa: BLE001  the boundary: whatever it is, the caller gets a status
             visit.settle(refusal)

@@ -10,6 +10,7 @@ from mercato.api.payment.v1.payment_pb2_grpc import PaymentServiceStub
 from mercato.api.product.v1.product_pb2_grpc import ProductServiceStub
 from mercato.api.user.v1.user_pb2_grpc import UserServiceStub
 from mercato.clock import Clock
+from mercato.grants import Granter, Sign
 from mercato.pagination import PageTokens
 from mercato.postgres import Database
 from mercato.runtime import Process, Stack
@@ -17,6 +18,7 @@ from services.order.carts import Carts
 from services.order.changes import Changes
 from services.order.checkout import Checkout
 from services.order.config import OrderConfig
+from services.order.consent import Consent, nobody
 from services.order.consumers import neighbours
 from services.order.following import Following
 from services.order.fulfilment import Fulfilment
@@ -81,8 +83,10 @@ class ProcessWorker:
         return self.process.at_work >= self.number and self.process.run_once()
 
 
-def wire(config: OrderConfig, database: Database, clock: Clock, tokens: PageTokens, asked: Neighbourhood) -> Parts:
-    """Put the parts together, whoever the neighbours are."""
+def wire(
+    config: OrderConfig, database: Database, clock: Clock, tokens: PageTokens, asked: Neighbourhood, sign: Sign
+) -> Parts:
+    """Put the parts together, whoever the neighbours are, and whoever signs what customers agree to."""
 
     def work() -> OrderWork:
         return OrderWork(database, service="order")
@@ -95,7 +99,7 @@ def wire(config: OrderConfig, database: Database, clock: Clock, tokens: PageToke
     carts = Carts(work, asked.products, config.currency)
     placing = Placing(work, changes, Caps(config.most_pending, config.most_units))
     neighbours = (asked.products, asked.users, asked.deliveries)
-    orders = Orders(work, queries, changes, process, carts, *neighbours, clock, placing)
+    orders = Orders(work, queries, changes, process, carts, *neighbours, clock, placing, Consent(sign))
     queue = OrderQueue(WaitingQueries(database, config.queue_after), work, changes, process.wake.set)
     servicer = OrderServicer(orders, carts, queries, tokens)
     return Parts(orders, placing, carts, servicer, process, Following(changes, clock), queue)
@@ -111,7 +115,7 @@ def build(config: OrderConfig, stack: Stack) -> Process:
         deliveries=GrpcDeliveries(stack.stub(DeliveryServiceStub)),
         payments=GrpcPayments(stack.stub(PaymentServiceStub)),
     )
-    parts = wire(config, database, stack.clock, stack.page_tokens, asked)
+    parts = wire(config, database, stack.clock, stack.page_tokens, asked, sign_in(stack))
     return Process(
         servicers=[parts.servicer],
         consumers=[neighbours(stack.kafka(), database, parts.following)],
@@ -119,3 +123,11 @@ def build(config: OrderConfig, stack: Stack) -> Process:
         projections=projections(database),
         stuck=parts.queue,
     )
+
+
+def sign_in(stack: Stack) -> Sign:
+    """How a process signs what customers agree to: its key is for those that people ask. UnfitKey if they lack it."""
+    settings = stack.settings
+    if "serve" not in settings.roles:
+        return nobody
+    return Granter.load(settings.keys, settings.name, development=settings.development).sign

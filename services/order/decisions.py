@@ -130,12 +130,12 @@ def payment_failed(order: Order, decline_code: str) -> Events:
     return [OrderPaymentDue(order.due)] if order.state is State.PICKING and order.picked is not None else NOTHING
 
 
-def retry_payment(order: Order, payment_method: str) -> Events:
+def retry_payment(order: Order, payment_method: str) -> Sequence[PaymentRetried]:
     """Try to take the money again, by other means if named; they get a payment of their own."""
     if order.state is not State.PAYMENT_DUE:
         raise PaymentNotDue(f"the order is {order.state}, not PAYMENT_DUE", state=order.state)
     if order.attempt:
-        return NOTHING
+        return ()
     number = order.attempts + 1
     payment_id = derive(order.id, f"payment:{number}") if payment_method else order.payment_id
     return [PaymentRetried(number, payment_id, payment_method)]

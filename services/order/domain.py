@@ -90,6 +90,8 @@ class Order:
     returned: Mapping[str, int] = field(default_factory=dict)
     captured: Mapping[UUID, Money] = field(default_factory=dict)
     refunded: Mapping[UUID, Money] = field(default_factory=dict)
+    grants: Mapping[UUID, str] = field(default_factory=dict)
+    """What was agreed to for each payment, last; nothing in an order that was accepted before there were grants."""
 
     @property
     def currency(self) -> str:
@@ -121,6 +123,11 @@ class Order:
     def payment_id(self) -> UUID:
         """The payment that the order is, or is to be, paid with."""
         return self.payment_ids[-1]
+
+    @property
+    def grant(self) -> str:
+        """What was agreed to for the payment that is to be taken, as it is signed."""
+        return self.grants.get(self.attempt.payment_id if self.attempt else self.payment_id, "")
 
     @property
     def captured_total(self) -> Money:
@@ -209,6 +216,7 @@ def _placed(event: OrderPlaced) -> Order:
         payment_token=event.payment_method,
         create_time=event.time,
         payment_ids=(first_payment(event.order_id),),
+        grants={first_payment(event.order_id): event.grant} if event.grant else {},
     )
 
 
@@ -243,7 +251,9 @@ def _evolved_by_money(
         case OrderPaymentDue():
             return _after(order, state=State.PAYMENT_DUE)
         case PaymentRetried():
-            return _after(order, attempt=event, attempts=event.number)
+            # Without another one, nobody agreed anew: what was agreed to for this payment stands.
+            grants = {**order.grants, event.payment_id: event.grant} if event.grant else order.grants
+            return _after(order, attempt=event, attempts=event.number, grants=grants)
         case PaymentRetryFailed():
             return _after(order, attempt=None, decline_code=event.decline_code)
         case OrderReady():

@@ -68,7 +68,7 @@ class ShortLine:
 
 @dataclass(frozen=True, slots=True)
 class OrderPlaced:
-    """A customer placed an order."""
+    """A customer placed an order. `grant` is what they agreed to (`mercato.grants`)."""
 
     order_id: UUID
     customer_id: UUID
@@ -78,6 +78,7 @@ class OrderPlaced:
     warehouse_ids: tuple[str, ...]
     payment_method: str
     time: datetime
+    grant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +134,15 @@ class OrderPaymentDue:
 
 @dataclass(frozen=True, slots=True)
 class PaymentRetried:
-    """Another attempt to take the money began, by other means if `payment_method` names them."""
+    """Another attempt to take the money began, by other means if `payment_method` names them.
+
+    `grant` is what was agreed to with it; where the same is only tried again, nothing was.
+    """
 
     number: int
     payment_id: UUID
     payment_method: str
+    grant: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ _NO_MONEY = frozenset(
     {
         "CAPTURE_FAILED",
         "CAPTURE_EXCEEDS_AUTHORIZATION",
+        # Whoever names means of payment again agrees anew.
+        "GRANT_EXPIRED",
         "PAYMENT_DECLINED",
         "PAYMENT_VOIDED",
         "TOO_MANY_DECLINES",

@@ -280,10 +280,11 @@ Unfinished = tuple[Task, MercatoError]
 @contextmanager
 def _about(order: Order, seconds: float, request_id: str = "") -> Iterator[Call]:
     # For the customer, whoever asked: neighbours recognise a repeat by the principal too, and the worker that repeats a
-    # call knows nobody else.
+    # call knows nobody else. It shows what that customer agreed to.
+    customer_id, grant = str(order.customer_id), order.grant
     with (
         log.bound(order_id=str(order.id)),
-        on_behalf_of(str(order.customer_id), seconds=seconds, request_id=request_id) as call,
+        on_behalf_of(customer_id, seconds=seconds, request_id=request_id, grant=grant) as call,
     ):
         yield call
 

@@ -14,6 +14,7 @@ from mercato.rpc import current_call
 from services.order import decisions
 from services.order.carts import Carts
 from services.order.changes import Change, Changes, Decide
+from services.order.consent import Consent
 from services.order.domain import Order
 from services.order.events import OrderLine, OrderPlaced, OrderRejected, Quantity, State
 from services.order.history import Entry, history
@@ -73,6 +74,7 @@ class Orders:
         deliveries: Deliveries,
         clock: Clock,
         placing: Placing,
+        consent: Consent,
     ) -> None:
         self._work = work
         self._queries = queries
@@ -84,6 +86,7 @@ class Orders:
         self._deliveries = deliveries
         self._clock = clock
         self._placing = placing
+        self._consent = consent
 
     # Placing
 
@@ -122,7 +125,8 @@ class Orders:
         subtotal = Money.total((line.total for line in lines), lines[0].unit_price.currency)
         quote = self._deliveries.quote_slot(wanted.slot_id, address.place, subtotal)
         _agreed(wanted.expected_total, subtotal + quote.fee)
-        placed, personal = self._placed(customer_id, wanted, lines, quote), Personal(address, wanted.note)
+        placed = self._consent.placed(self._placed(customer_id, wanted, lines, quote))
+        personal = Personal(address, wanted.note)
         with self._process.lane() as lease:
             new = NewOrder(placed, personal, cart, current_call().key, lease)
             return Placed(self._process.see_through(self._placing.place(new)), personal)
@@ -202,7 +206,9 @@ class Orders:
 
     def retry_payment(self, order_id: UUID, payment_method: str) -> OrderRow:
         """Try to take the money again. PaymentDeclined if that came to a no."""
-        row = self._change(order_id, lambda order: decisions.retry_payment(order, payment_method))
+        row = self._change(
+            order_id, lambda order: self._consent.retried(order, decisions.retry_payment(order, payment_method))
+        )
         with self._work() as work:
             order = self._changes.load(work, order_id)
         if order.state is State.PAYMENT_DUE and not order.attempt:

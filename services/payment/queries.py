@@ -69,6 +69,15 @@ class PaymentQueries:
         """Those of the payments that there are."""
         return self._payments(f"select {PAYMENT} from payment where id = any(%s)", [list(payment_ids)])
 
+    def precedes_grants(self, payment_id: UUID) -> bool:
+        """Whether it was begun when nobody asked for grants yet; so is whatever is begun before anybody does."""
+        statement: LiteralString = """
+            select now() < since or exists (select from payment where id = %s and create_time < since)
+            from grants_demanded"""
+        with self._database.reading() as connection:
+            row = connection.execute(statement, [payment_id]).fetchone()
+        return bool(row and row[0])
+
     def accounts(self, after: Sequence[str], most: int) -> list[Account]:
         """The accounts in use with their sums, one for each currency, after one of them.
 

@@ -11,10 +11,13 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from gateway.accesstable import ALL, NO, OWN, may
 from gateway.contract import operations, published, rpcs
 from mercato.errors import PermissionDenied, Unauthenticated
+from mercato.grants import Grant
+from mercato.money import Money
 from mercato.policy import decide, policy_of
 from mercato.rpc.call import NOBODY, Principal
-from tests.access import ANONYMOUS, ROLES, ROWS, SERVICES, Verdict
+from tests.access import ANONYMOUS, GRANTED, ROLES, ROWS, SERVICES, Verdict
 
+GRANT = Grant("", "", "", "", Money(0, "USD"), frozenset())
 RPCS = {rpc.name: rpc for rpc in rpcs(published())}
 SHOWN = {Verdict.PASSED: OWN, Verdict.FORBIDDEN: NO}
 
@@ -61,6 +64,15 @@ def test_keys_are_required_where_that_was_promised_and_nowhere_else() -> None:
     }
     unnamed = [row.rpc for row in ROWS.values() if row.key and policy_of(RPCS[row.rpc]).idempotent_by != "request_id"]
     assert not unnamed, "a key that names no effect is no key"
+
+
+def test_what_takes_money_wants_to_see_that_its_customer_agreed_to_all_of_it() -> None:
+    granted = {name: policy.granted for name, rpc in RPCS.items() if (policy := policy_of(rpc)).granted}
+    assert granted.keys() == GRANTED
+    for name, wants in granted.items():
+        fields = {each.name for each in RPCS[name].input_type.fields}
+        nameable = fields & GRANT.names.keys()
+        assert (set(wants.fields), wants.amount in fields) == (nameable, True), "what it can name, it names"
 
 
 def test_the_page_of_the_access_table_shows_what_was_promised() -> None:

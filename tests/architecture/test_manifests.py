@@ -87,8 +87,22 @@ def test_the_migration_is_given_the_password_of_every_role(manifests: list[Manif
     assert paths == {f"roles/{role}" for role in (*SCHEMAS, AUDITOR)}
 
 
+def test_what_customers_agree_to_is_signed_where_they_are_served_and_nowhere_else(manifests: list[Manifest]) -> None:
+    holders = {
+        name
+        for name, each in of_kind(manifests, "Deployment").items()
+        for volume in each["spec"]["template"]["spec"]["volumes"]
+        if "order-grant" in {source.get("secret", {}).get("name") for source in _projected(volume)}
+    }
+    assert holders == {"order"}
+
+
+def _projected(volume: Manifest) -> list[Manifest]:
+    return list(volume.get("projected", {}).get("sources", ()))
+
+
 def _sources(volume: Manifest) -> list[Manifest]:
-    return [each["secret"] for each in volume.get("projected", {}).get("sources", ())]
+    return [each["secret"] for each in _projected(volume)]
 
 
 def test_selectors_find_their_pods(manifests: list[Manifest]) -> None:

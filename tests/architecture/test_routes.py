@@ -13,8 +13,9 @@ import pytest
 
 from gateway.app import gateway
 from gateway.config import GatewayConfig
-from mercato.auth import Signer, create_keys
+from mercato.auth import Signer
 from mercato.config import Settings, load
+from mercato.keys import create_keys
 from tests.loop import finish
 
 PROMISED = """

@@ -14,7 +14,9 @@ from typing import TypeVar
 from uuid import UUID, uuid5
 
 from mercato.errors import FailedPrecondition, MercatoError, NotFound, ResourceExhausted
+from mercato.grants import Grant, GrantExceeded, GrantExpired, GrantRequired, digest
 from mercato.money import Money
+from mercato.rpc import current_call
 from services.order.events import OrderLine, Quantity, Slot
 from services.order.neighbours import Offer, Shipment, SlotQuote, Taken
 from services.order.personal import Address, Place
@@ -326,17 +328,39 @@ class TooManyDeclines(ResourceExhausted):
 
 
 class Payments:
-    """A provider that knows a few tokens."""
+    """A provider that knows a few tokens, and takes nothing that its customer did not agree to."""
 
     def __init__(self, points: Points) -> None:
         self._points = points
         self.refusing_refunds = 0
         self.payments: dict[UUID, Claim] = {}
+        self.grants: list[Grant] = []
+        self.expired: set[str] = set()
+
+    def sign(self, grant: Grant) -> str:
+        """What stands for a grant's signature: where it lies."""
+        self.grants.append(grant)
+        return f"grant {len(self.grants) - 1}"
+
+    def _agreed(self, rpc: str, amount: Money, **named: object) -> None:
+        """That the present call shows a grant for this."""
+        call = current_call()
+        if not call.grant:
+            raise GrantRequired
+        if call.grant in self.expired:
+            raise GrantExpired
+        grant = self.grants[int(call.grant.rpartition(" ")[2])]
+        assert (f"payment.{rpc}" in grant.steps, grant.customer_id) == (True, call.principal.subject)
+        assert {name: grant.names[name] for name in named} == {name: str(value) for name, value in named.items()}
+        if amount > grant.cap:
+            raise GrantExceeded(amount, grant.cap)
 
     def authorize_payment(
         self, payment_id: UUID, order_id: UUID, customer_id: UUID, amount: Money, payment_method: str
     ) -> str:
         def authorize() -> str:
+            named = {"payment_id": payment_id, "order_id": order_id, "customer_id": customer_id}
+            self._agreed("AuthorizePayment", amount, **named, payment_method=digest(payment_method))
             if payment_method == "pm_tried_too_often":
                 raise TooManyDeclines
             claim = self.payments.get(payment_id)
@@ -354,6 +378,7 @@ class Payments:
 
     def capture_payment(self, payment_id: UUID, amount: Money) -> None:
         def capture() -> None:
+            self._agreed("CapturePayment", amount, payment_id=payment_id)
             claim = self.payments[payment_id]
             if claim.state == "CAPTURED":
                 return

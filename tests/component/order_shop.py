@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from mercato.api.order.v1 import order_pb2 as pb
+from mercato.grants import Sign
 from mercato.ids import uuid7
 from mercato.money import Money
 from mercato.pagination import PageTokens
@@ -68,6 +69,7 @@ class Shop:
         self.products, self.users = Products(self.points), Users(self.points)
         self.inventory, self.deliveries = Inventory(self.points), Deliveries(self.points)
         self.payments = Payments(self.points)
+        self.sign: Sign = self.payments.sign
         self.customer, self.support = a_customer(str(uuid7())), staff("support")
         self.warehouse = staff("warehouse", subject=str(uuid7()))
         self.address_id, self.slot_id, self.other_slot_id = uuid7(), uuid7(), uuid7()
@@ -82,7 +84,7 @@ class Shop:
         """A process of the service, which knows nothing of an earlier one."""
         asked = Neighbourhood(self.products, self.users, self.inventory, self.deliveries, self.payments)
         watched: Any = Watched(self.database, self.points)
-        self.parts = wire(self.config, watched, self.clock, PageTokens("secret"), asked)
+        self.parts = wire(self.config, watched, self.clock, PageTokens("secret"), asked, self.sign)
         self.orders, self.carts, self.following = self.parts.orders, self.parts.carts, self.parts.following
 
     def sql(self, statement: Any, *values: object) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
@@ -12,12 +12,13 @@ from mercato.api.payment.v1.payment_pb2_grpc import PaymentServiceStub
 from mercato.clock import SystemClock
 from mercato.config import Secret
 from mercato.errors import DeadlineExceeded, Unavailable
+from mercato.grants import Grant, digest
 from mercato.ids import uuid7
 from mercato.money import Money
 from mercato.pagination import PageTokens
 from mercato.postgres import Database
 from mercato.reports import Reports
-from mercato.rpc import Principal
+from mercato.rpc import Principal, on_behalf_of
 from mercato.testing import Served, a_customer, serve, staff
 from mercato.wire import money_from_pb, money_to_pb
 from services.payment.connection import StripeConnection
@@ -35,6 +36,7 @@ from simulator.event import Event, events_of
 from simulator.record import restore
 from tests.component.provider_process import KEY, ProviderProcess
 
+STEPS = frozenset({"payment.AuthorizePayment", "payment.CapturePayment"})
 VISA = "pm_card_visa"
 WEBHOOK_SECRET = "whsec_of_a_test"
 ANNA, BOB = a_customer(str(uuid7())), a_customer(str(uuid7()))
@@ -71,7 +73,9 @@ class Shop:
     dying: Payments
 
     def __post_init__(self) -> None:
-        self.order: Any = self.served.stub(PaymentServiceStub, Principal(), "order")
+        self.order: Any = self.served.stub(PaymentServiceStub, caller="order")
+        self.agreed: dict[str, Grant] = {}
+        self._sign = self.served.granter().sign
         self.finance: Any = self.as_user(staff("finance"))
 
     def as_user(self, principal: Principal) -> Any:
@@ -85,23 +89,33 @@ class Shop:
         customer: Principal = ANNA,
         within: float = 30.0,
     ) -> pb.Payment:
-        payment: pb.Payment = self.order.AuthorizePayment(
-            pb.AuthorizePaymentRequest(
-                payment_id=payment_id or str(uuid7()),
-                order_id=str(uuid7()),
-                customer_id=customer.subject,
-                amount=eur(cents),
-                payment_method=card,
-            ),
-            timeout=within,
+        request = pb.AuthorizePaymentRequest(
+            payment_id=payment_id or str(uuid7()),
+            order_id=str(uuid7()),
+            customer_id=customer.subject,
+            amount=eur(cents),
+            payment_method=card,
         )
+        with self.consent(grant_for(request)):
+            payment: pb.Payment = self.order.AuthorizePayment(request, timeout=within)
         return payment
 
-    def capture(self, payment_id: str, cents: int) -> pb.Payment:
-        payment: pb.Payment = self.order.CapturePayment(
-            pb.CapturePaymentRequest(payment_id=payment_id, amount=eur(cents))
-        )
+    def capture(self, payment_id: str, cents: int, currency: str = "EUR", within: float = 30.0) -> pb.Payment:
+        amount = Money(cents, currency)
+        known = self.agreed.get(payment_id) or Grant(ANNA.subject, "", payment_id, "", amount, STEPS)
+        # As far as it goes by the customer: what else stands against it is the service's to say.
+        with self.consent(replace(known, cap=amount)):
+            payment: pb.Payment = self.order.CapturePayment(
+                pb.CapturePaymentRequest(payment_id=payment_id, amount=money_to_pb(amount)), timeout=within
+            )
         return payment
+
+    @contextmanager
+    def consent(self, grant: Grant) -> Iterator[None]:
+        """Work for somebody who agreed to it."""
+        self.agreed[grant.payment_id] = grant
+        with on_behalf_of(grant.customer_id, grant=self._sign(grant)):
+            yield
 
     def captured(self, cents: int = 2500) -> pb.Payment:
         return self.capture(self.authorize(cents=cents).id, cents)
@@ -184,6 +198,12 @@ class Shop:
         """What the worker does until nothing is due."""
         while self.resolution.resolve_due():
             pass
+
+
+def grant_for(request: pb.AuthorizePaymentRequest) -> Grant:
+    """What a customer agreed to who wants just this."""
+    method, cap = digest(request.payment_method), money_from_pb(request.amount)
+    return Grant(request.customer_id, request.order_id, request.payment_id, method, cap, STEPS)
 
 
 def eur(cents: int) -> Any:

@@ -13,9 +13,10 @@ from gateway.app import gateway
 from gateway.config import GatewayConfig
 from mercato.api.ops.v1 import ops_pb2 as pb
 from mercato.api.user.v1 import user_pb2
-from mercato.auth import Signer, Verifier, create_keys
+from mercato.auth import Signer, Verifier
 from mercato.config import Settings, load
 from mercato.errors import NotFound
+from mercato.keys import create_keys
 from mercato.parking import StillRefused
 from mercato.rpc.enforce import Enforced, Traffic
 from mercato.rpc.server import Server

@@ -1,9 +1,10 @@
 """What the order service says to its neighbours: valid by their contracts, allowed by their policies, understood."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from google.protobuf.message import Message
@@ -15,10 +16,13 @@ from mercato.api.payment.v1 import payment_pb2, payment_pb2_grpc
 from mercato.api.product.v1 import product_pb2, product_pb2_grpc
 from mercato.api.user.v1 import user_pb2, user_pb2_grpc
 from mercato.errors import FailedPrecondition, MercatoError, NotFound, Unavailable
+from mercato.grants import Grant, digest
 from mercato.ids import uuid7
 from mercato.money import Money
+from mercato.rpc import on_behalf_of
 from mercato.testing import a_customer, serve
 from mercato.wire import money_to_pb, time_to_pb
+from services.order.consent import STEPS
 from services.order.events import OrderLine, Quantity
 from services.order.neighbours import Offer, Shipment, Taken
 from services.order.personal import Address, Personal, Place
@@ -63,8 +67,8 @@ class Town:
 
     def stub(self, neighbour: Neighbour, cls: Callable[..., Any]) -> Any:
         """A stub of it, used by the order service for a customer."""
-        served = self._stack.enter_context(serve(neighbour))
-        return served.stub(cls, a_customer(), caller="order")
+        self.served = self._stack.enter_context(serve(neighbour))
+        return self.served.stub(cls, a_customer(), caller="order")
 
 
 @pytest.fixture
@@ -191,18 +195,29 @@ def test_a_shipment_carries_the_person_and_what_is_due(town: Town) -> None:
     assert not ready.HasField("cash_due")
 
 
+@contextmanager
+def agreed(town: Town, payment_id: UUID, amount: Money, order_id: UUID | None = None) -> Iterator[None]:
+    """Work for a customer who agreed to a payment."""
+    customer_id, method = a_customer().subject, digest("pm_card_visa")
+    grant = Grant(customer_id, str(order_id), str(payment_id), method, amount, STEPS)
+    with on_behalf_of(customer_id, grant=town.served.granter().sign(grant)):
+        yield
+
+
 def test_a_payment_that_is_not_decided_is_no_answer(town: Town) -> None:
     payments = GrpcPayments(town.stub(town.payment, payment_pb2_grpc.PaymentServiceStub))
     pending = payment_pb2.Payment(state=payment_pb2.Payment.PENDING, method="visa")
     town.payment.replies = {"AuthorizePayment": pending, "CapturePayment": pending}
-    with pytest.raises(Unavailable):
-        payments.authorize_payment(uuid7(), uuid7(), uuid7(), Money(910, "USD"), "pm_card_visa")
-    with pytest.raises(Unavailable):
-        payments.capture_payment(uuid7(), Money(910, "USD"))
-    secured = payment_pb2.Payment(state=payment_pb2.Payment.AUTHORIZED, method="visa •••• 4242")
-    town.payment.replies["AuthorizePayment"] = secured
-    method = payments.authorize_payment(uuid7(), uuid7(), uuid7(), Money(910, "USD"), "pm_card_visa")
-    assert method == "visa •••• 4242"
+    amount, payment_id, order_id, customer_id = Money(910, "USD"), uuid7(), uuid7(), UUID(a_customer().subject)
+    asked = (payment_id, order_id, customer_id, amount, "pm_card_visa")
+    with agreed(town, payment_id, amount, order_id):
+        with pytest.raises(Unavailable):
+            payments.authorize_payment(*asked)
+        with pytest.raises(Unavailable):
+            payments.capture_payment(payment_id, amount)
+        secured = payment_pb2.Payment(state=payment_pb2.Payment.AUTHORIZED, method="visa •••• 4242")
+        town.payment.replies["AuthorizePayment"] = secured
+        assert payments.authorize_payment(*asked) == "visa •••• 4242"
 
 
 def test_money_is_taken_and_given_back_and_its_sums_are_told(town: Town) -> None:
@@ -211,7 +226,8 @@ def test_money_is_taken_and_given_back_and_its_sums_are_told(town: Town) -> None
     rpcs = ("CapturePayment", "VoidPayment", "RefundPayment", "SettleCash", "GetPayment")
     town.payment.replies = dict.fromkeys(rpcs, captured)
     id_, request_id, amount = uuid7(), uuid7(), Money(910, "USD")
-    payments.capture_payment(id_, amount)
+    with agreed(town, id_, amount):
+        payments.capture_payment(id_, amount)
     payments.void_payment(id_)
     taken = Taken(amount, None)
     assert payments.refund_payment(id_, amount, "return", request_id) == taken

@@ -351,7 +351,7 @@ def test_more_than_was_authorized_is_not_taken(shop: Shop) -> None:
     with pytest.raises(CaptureExceedsAuthorization):
         shop.capture(payment.id, 2501)
     with pytest.raises(CurrencyMismatch):
-        shop.order.CapturePayment(pb.CapturePaymentRequest(payment_id=payment.id, amount=money_to_pb(Money(1, "USD"))))
+        shop.capture(payment.id, 1, "USD")
     with pytest.raises(InvalidArgument):
         shop.capture(payment.id, -1)
     with pytest.raises(NotFound):
@@ -387,7 +387,7 @@ def test_an_unanswered_capture_is_settled_before_a_void_is_decided(shop: Shop) -
     payment = shop.authorize()
     with shop.provider.frozen():
         with pytest.raises(UNKNOWN):
-            shop.order.CapturePayment(pb.CapturePaymentRequest(payment_id=payment.id, amount=eur(2500)), timeout=0.7)
+            shop.capture(payment.id, 2500, within=0.7)
         with pytest.raises(UNKNOWN):
             shop.order.VoidPayment(pb.VoidPaymentRequest(payment_id=payment.id), timeout=0.7)
     with pytest.raises(PaymentCaptured):

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from mercato.auth import create_keys
 from mercato.ids import uuid7
+from mercato.keys import create_keys
 from mercato.postgres import Database
 from mercato.projection.command import perform
-from mercato.testing import CALLERS
+from mercato.testing import CALLERS, SIGNERS
 from services.order.projections import projections
 from tests.histories import GOOD_WAY, happen, history_of
 from tests.servers import FreshDatabase
@@ -75,7 +75,7 @@ def test_a_service_without_read_models_says_so(capsys: pytest.CaptureFixture[str
 
 
 def test_the_program_of_a_service_does_it(fresh_database: FreshDatabase, tmp_path: Path) -> None:
-    create_keys(tmp_path, CALLERS)
+    create_keys(tmp_path, SIGNERS)
     targets = {f"MERCATO_TARGET_{name.upper()}": "ipv4:127.0.0.1:1" for name in CALLERS}
     settings = {
         "MERCATO_NAME": "order",

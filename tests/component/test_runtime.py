@@ -16,8 +16,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from mercato.auth import Signer, create_keys
+from mercato.auth import Signer
 from mercato.errors import Unavailable
+from mercato.keys import create_keys
 from mercato.rpc.call import NOBODY
 from mercato.rpc.channel import Channels
 from tests.probe import SERVICE, ProbeServiceStub, Request

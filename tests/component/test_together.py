@@ -4,6 +4,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import grpc
@@ -12,6 +13,8 @@ import pytest
 from mercato import log
 from mercato.api.batch.v1 import batch_pb2 as pb
 from mercato.errors import DeadlineExceeded, InvalidArgument, MercatoError, NotFound, PermissionDenied, Unavailable
+from mercato.grants import Grant, GrantExceeded, GrantMismatch, GrantRequired
+from mercato.money import Money
 from mercato.rpc import Principal, current_call, on_behalf_of
 from mercato.rpc.batch import MESSAGES, MOST, PASSENGERS, ROOM
 from mercato.rpc.call import NOBODY
@@ -19,6 +22,7 @@ from mercato.rpc.channel import Channels
 from mercato.rpc.contract import Unservable
 from mercato.rpc.set_form import Item, SetForm
 from mercato.testing import Served, a_customer, a_guest, all_at_once, serve, staff
+from mercato.wire import money_to_pb
 from tests.probe import SERVICE, Line, Probe, ProbeServiceStub, Reply, Request
 
 LONG = 60.0
@@ -78,9 +82,14 @@ def travelled() -> tuple[float, float]:
 
 def held_up(stub: ProbeServiceStub, gate: Gate, calls: Sequence[Callable[[], Any]]) -> list[Any]:
     """What calls get that come while a first one is under way."""
-    lane = stub.Read._send._lane
+    return held_up_by(lambda: stub.Read(Request(text="first")), stub.Read, gate, calls)
+
+
+def held_up_by(begin: Callable[[], Any], rpc: Any, gate: Gate, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """What calls of an rpc get that come while this one is under way."""
+    lane = rpc._send._lane
     lane.jam = LONG  # however long a busy machine takes to start the others: they shall wait for the first
-    first = threading.Thread(target=stub.Read, args=[Request(text="first")])
+    first = threading.Thread(target=begin)
     first.start()
     assert gate.reached.wait(LONG)
     begun = threading.Barrier(len(calls) + 1)
@@ -129,6 +138,28 @@ def test_one_after_the_other_calls_go_plainly(road: Road) -> None:
     stub, before = road.stub(road.serve(), "gateway"), travelled()
     assert [stub.Read(Request(text=str(number))).text for number in range(20)] == [str(number) for number in range(20)]
     assert travelled() == before
+
+
+def test_calls_that_travel_together_show_each_its_own_grant(road: Road) -> None:
+    gate, answer = gated()
+    served = road.serve(Probe(answer))
+    stub, sign = road.stub(served), served.granter().sign
+
+    def take(who: str, grant: str) -> str:
+        with on_behalf_of(who, grant=grant):
+            reply: str = stub.Take(Request(text=who, payment_id=who, amount=money_to_pb(Money(910, "USD")))).text
+            return reply
+
+    def agreed(who: str, amount: int = 910) -> str:
+        return sign(Grant(who, "", who, "", Money(amount, "USD"), frozenset({"probe.Take"})))
+
+    shown = {"ann": agreed("ann"), "ben": agreed("ben"), "cid": agreed("ann"), "dee": agreed("dee", 909), "eve": ""}
+    calls = [partial(take, who, grant) for who, grant in shown.items()]
+    before = travelled()
+    outcomes = held_up_by(lambda: take("first", agreed("first")), stub.Take, gate, calls)
+    assert travelled() == (before[0] + 1, before[1] + len(calls))
+    assert outcomes[:2] == ["ann", "ben"]
+    assert [type(each) for each in outcomes[2:]] == [GrantMismatch, GrantExceeded, GrantRequired]
 
 
 def test_one_bad_call_harms_no_other(road: Road) -> None:

@@ -10,7 +10,6 @@ from uuid import UUID
 import pytest
 
 from mercato.api.user.v1 import user_pb2 as pb
-from mercato.auth import create_keys
 from mercato.cache import connect
 from mercato.config import Settings, load
 from mercato.errors import (
@@ -23,6 +22,7 @@ from mercato.errors import (
     Unauthenticated,
 )
 from mercato.ids import uuid7
+from mercato.keys import create_keys
 from mercato.local.server import free_port
 from mercato.postgres import Database
 from mercato.rpc import Principal

@@ -13,8 +13,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mercato.auth import Signer, UnfitKey, Verifier, create_keys
+from mercato.auth import Signer, Verifier
 from mercato.errors import Unauthenticated
+from mercato.keys import UnfitKey, create_keys
 from mercato.rotation import KEPT, rotate_key
 from mercato.rpc.call import NOBODY, Principal
 
@@ -33,7 +34,7 @@ def forge(keys: Path, *, headers: dict[str, Any] | None = None, **claims: Any) -
     honest = Signer.load(keys, "gateway").token("order", ANN)
     payload = {**jwt.decode(honest, options={"verify_signature": False}), **claims}
     header = {**jwt.get_unverified_header(honest), **(headers or {})}
-    key = Signer.load(keys, "gateway")._key.key
+    key = Signer.load(keys, "gateway")._key.now().key
     payload = {name: value for name, value in payload.items() if value is not None}
     return jwt.encode(payload, key, algorithm="EdDSA", headers={name: header[name] for name in ("typ", "kid")})
 
@@ -179,7 +180,7 @@ def test_an_attack_is_refused(keys: Path, attack: Callable[[Path], str]) -> None
 def test_a_flood_of_unknown_keys_has_nothing_read_again(keys: Path) -> None:
     verifier = Verifier(keys, "order")
     verifier.verify(forge(keys))
-    verifier._trust._look_at = math.inf  # until the next look, which comes once a second whatever is asked
+    verifier.trust._look_at = math.inf  # until the next look, which comes once a second whatever is asked
     create_keys(keys, ["delivery"])
     for number in range(100):
         with pytest.raises(Unauthenticated):
@@ -205,14 +206,14 @@ def test_a_token_that_was_signed_a_moment_ago_is_used_again(keys: Path) -> None:
 def test_a_verified_token_is_not_remembered_beyond_its_end(keys: Path) -> None:
     verifier, token = Verifier(keys, "order"), forge(keys)
     verified = verifier.verify(token)
-    verifier._verified[token] = type(verified)(verified.principal, verified.service, time.time() - 1)
+    verifier._verified._known[token] = type(verified)(verified.principal, verified.service, time.time() - 1)
     with pytest.raises(Unauthenticated):
         verifier.verify(token)
 
 
 def look_again(verifier: Verifier) -> None:
     """Let the next verification look at the folder."""
-    verifier._trust._look_at = 0.0
+    verifier.trust._look_at = 0.0
 
 
 def test_a_new_key_is_seen_and_a_withdrawn_one_forgotten(keys: Path) -> None:
@@ -238,7 +239,7 @@ def test_keys_rotate_and_no_token_is_refused(keys: Path) -> None:
 
     early = signer.token("order", NOBODY)
     kid = rotate_key(keys, "gateway", wait=everybody_looks)
-    signer._look_at = 0.0
+    signer._key._look_at = 0.0
     late = signer.token("order", Principal("late"))
     assert jwt.get_unverified_header(late)["kid"] == kid != jwt.get_unverified_header(early)["kid"]
     assert {verifier.verify(token).service for token in (early, *seen, late)} == {"gateway"}
@@ -246,7 +247,7 @@ def test_keys_rotate_and_no_token_is_refused(keys: Path) -> None:
 
 def test_a_key_that_was_replaced_opens_nothing_in_the_end(keys: Path) -> None:
     thief = Signer.load(keys, "gateway")
-    thief._look_at = math.inf
+    thief._key._look_at = math.inf
     rotate_key(keys, "gateway", wait=lambda _: None)
     file = keys / "gateway.jwks.json"
     new, old = json.loads(file.read_text())["keys"]
@@ -262,7 +263,7 @@ def test_a_key_that_was_replaced_opens_nothing_in_the_end(keys: Path) -> None:
 def test_a_key_that_cannot_be_read_does_not_replace_the_one_that_is_good(keys: Path) -> None:
     signer = Signer.load(keys, "gateway")
     (keys / "private" / "gateway.pem").write_text("half a ke")
-    signer._look_at = 0.0
+    signer._key._look_at = 0.0
     assert Verifier(keys, "order").verify(signer.token("order", ANN)).service == "gateway"
 
 

@@ -9,13 +9,14 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from mercato.auth import Verifier, create_keys
+from mercato.auth import Verifier
 from mercato.cli.app import app
 from mercato.cli.contracts import events, services
 from mercato.cli.keys import rotate_keys
 from mercato.cli.logs import Growing
 from mercato.cli.token import sign
 from mercato.cli.up import Display
+from mercato.keys import create_keys
 from mercato.local.mesh import Report
 from mercato.local.part import State
 from mercato.local.trouble import Trouble

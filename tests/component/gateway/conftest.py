@@ -23,9 +23,10 @@ from gateway.server import serve
 from mercato.api.order.v1 import order_pb2
 from mercato.api.product.v1 import product_pb2
 from mercato.api.user.v1 import user_pb2
-from mercato.auth import Verifier, create_keys
+from mercato.auth import Verifier
 from mercato.config import Settings, load
 from mercato.errors import NotFound, Unimplemented
+from mercato.keys import create_keys
 from mercato.local.server import free_port
 from mercato.rpc.call import Call, current_call
 from mercato.rpc.contract import owner_of

@@ -172,3 +172,5 @@ def test_the_access_table_says_what_the_policies_say(client: httpx.Client) -> No
     nobody, guest, customer, support, catalog, warehouse, courier, finance, admin = cells
     assert finance == "all"
     assert {nobody, guest, customer, support, catalog, warehouse, courier, admin} == {"no"}
+    capture, void = (page.split(f"<td>{rpc}</td>")[1].split("</tr>")[0] for rpc in ("CapturePayment", "VoidPayment"))
+    assert (capture, void) == ("<td>order</td><td>payment_id, amount</td>", "<td>order</td><td>no</td>")

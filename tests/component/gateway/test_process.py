@@ -20,8 +20,8 @@ import httpx
 import pytest
 
 from gateway.config import GatewayConfig
-from mercato.auth import create_keys
 from mercato.config import BadSettings, load
+from mercato.keys import create_keys
 from mercato.local.server import free_port
 
 

@@ -17,8 +17,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway.app import gateway
 from gateway.config import GatewayConfig
-from mercato.auth import Signer, create_keys
+from mercato.auth import Signer
 from mercato.config import Settings, load
+from mercato.keys import create_keys
 from tests.loop import finish
 
 HEADERS = [(b"host", b"x"), (b"content-type", b"application/x-ndjson")]
