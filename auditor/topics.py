@@ -14,6 +14,7 @@ from uuid import UUID
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from mercato.audit import Connection
+from mercato.config import Brokers
 from mercato.kafka import SMALL
 from mercato.topic import topic
 
@@ -95,7 +96,7 @@ class KafkaReader:
 
     def __call__(self, since: datetime, places: Places) -> Iterator[list[Row]]:
         """What lies there from some places on, some at a time."""
-        settings = {"bootstrap.servers": self._bootstrap, "group.id": "auditor", "enable.auto.commit": False}
+        settings = {**Brokers.client(self._bootstrap), "group.id": "auditor", "enable.auto.commit": False}
         # Quiet: that it does not answer is said once, by whoever asked.
         quiet = {"log_level": 0, "auto.offset.reset": "earliest"}
         client = Consumer({**settings, **quiet, **SMALL})

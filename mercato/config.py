@@ -27,6 +27,17 @@ Environment = Mapping[str, str]
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _TARGET = "MERCATO_TARGET_"
 _FILE = "_FILE"
+_KAFKA = "MERCATO_KAFKA_"
+_PROTOCOLS = ("", "PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+SCRAM = "SCRAM-SHA-512"
+# How the client calls what it is told.
+_SIGNING_IN = {
+    "SECURITY": "security.protocol",
+    "MECHANISM": "sasl.mechanism",
+    "USERNAME": "sasl.username",
+    "PASSWORD": "sasl.password",
+    "CA": "ssl.ca.location",
+}
 ROLES = frozenset({"serve", "relay", "consume", "process"})
 DEVELOPMENT, PRODUCTION = "development", "production"
 
@@ -67,6 +78,41 @@ class Url(str):
 
     def __repr__(self) -> str:
         return repr(re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", str(self)))
+
+
+class Brokers(str):  # noqa: SLOT000  it holds something, for which a string has no slots
+    """Where Kafka is reached, and how one signs in there: the client's own settings, none where nobody is asked."""
+
+    access: Mapping[str, str]
+
+    def __new__(cls, address: str, access: Mapping[str, str] | None = None) -> "Brokers":
+        """Anybody's, unless somebody in particular is to sign in."""
+        made = super().__new__(cls, address)
+        made.access = getattr(address, "access", {}) if access is None else access
+        return made
+
+    @staticmethod
+    def client(address: str) -> dict[str, Any]:
+        """What a client is told of an address; of a plain one, that nobody signs in."""
+        return {"bootstrap.servers": str(address), **getattr(address, "access", {})}
+
+    @classmethod
+    def told(cls, env: Environment) -> "Brokers":
+        """What the environment says of them. BadSettings."""
+        address, given = env.get(f"{_KAFKA}BOOTSTRAP", ""), {}
+        for name, known in _SIGNING_IN.items():
+            if value := env.get(_KAFKA + name):
+                given[known] = value
+        protocol = given.get("security.protocol", "").upper()
+        if protocol not in _PROTOCOLS:
+            raise BadSettings(f"{_KAFKA}SECURITY is one of {', '.join(_PROTOCOLS[1:])}, not {protocol!r}")
+        if address and not protocol and env.get("MERCATO_ENVIRONMENT") == PRODUCTION:
+            raise BadSettings(f"{_KAFKA}SECURITY is not set: say PLAINTEXT where Kafka is to ask nobody who they are")
+        if not protocol.startswith("SASL"):
+            return cls(address, {name: value for name, value in given.items() if not name.startswith("sasl")})
+        if "sasl.password" not in given:
+            raise BadSettings(f"not set: {_KAFKA}PASSWORD, which {protocol} asks for")
+        return cls(address, {"sasl.mechanism": SCRAM, "sasl.username": env.get("MERCATO_NAME", ""), **given})
 
 
 def duration(text: str | timedelta) -> timedelta:
@@ -148,7 +194,7 @@ class Settings:
     redis_url: Url = var(default="", converter=Url)
     redis_patience: timedelta = var(default="50ms", converter=duration)
     """How long Redis may take to answer: whatever it holds can be had elsewhere."""
-    kafka_bootstrap: str = var(default="")
+    kafka_bootstrap: Brokers = var(default="", converter=Brokers)
 
     grpc_address: str = var(default="127.0.0.1:0")
     health_address: str = var(default="127.0.0.1:0")
@@ -181,6 +227,8 @@ def load(cls: type[T], env: Environment | None = None) -> T:
     try:
         # One variable for each neighbour reads better in a manifest; the class has one field for all.
         variables: dict[str, Any] = {**env, "MERCATO_TARGETS": _targets(env)}
+        if env.get(f"{_KAFKA}BOOTSTRAP"):
+            variables[f"{_KAFKA}BOOTSTRAP"] = Brokers.told(env)
         return environ.to_config(cls, variables)
     except MissingEnvValueError as missing:
         raise BadSettings(f"not set: {', '.join(sorted(map(str, missing.args)))}") from None
@@ -220,7 +268,7 @@ class LocalSettings:
     port: int = var(default=8080, converter=int)
     database_url: Url = var(default="", converter=Url)
     redis_url: Url = var(default="", converter=Url)
-    kafka_bootstrap: str = var(default="")
+    kafka_bootstrap: Brokers = var(default="", converter=Brokers)
     demo_password: Secret = var(default="", converter=Secret)
     stripe_api_key: Secret = var(default="", converter=Secret, name="STRIPE_API_KEY")
     """With it the payment provider is Stripe, and not its stand-in."""

@@ -10,18 +10,20 @@ from typing import Any, TypeVar
 from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
 from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from confluent_kafka.cimpl import NewTopic
 
+from mercato.config import Brokers
 from mercato.errors import Unavailable
+from mercato.rights import WARM_UP, Grant
 from mercato.topic import dead_letters, topic
 
 __all__ = ["Kafka", "KafkaConsumer", "Producer", "dead_letters", "topic"]
 
 T = TypeVar("T")
 PARTITIONS = 6
-# A topic for nothing: the first idempotent producer of a broker's life waits a second for it.
-WARM_UP = "mercato.warm_up"
 # The client's own lines, as warnings of ours: it says a lot about brokers that come and go.
 _log = logging.getLogger("mercato.kafka.client")
 CLIENT: Mapping[str, Any] = {
@@ -63,11 +65,20 @@ CONSUMER: Mapping[str, Any] = {
 STATISTICS = 5_000
 
 
+def _binding(grant: Grant, operation: str) -> AclBinding:
+    pattern = ResourcePatternType.PREFIXED if grant.prefix else ResourcePatternType.LITERAL
+    who = (f"User:{grant.principal}", "*", AclOperation[operation], AclPermissionType.ALLOW)
+    return AclBinding(ResourceType[grant.kind], grant.name, pattern, *who)
+
+
 class Kafka:
     """One cluster, reached by its bootstrap address."""
 
     def __init__(self, bootstrap: str, *, patience: float = 5.0) -> None:
-        """Nothing is connected before it is needed. `patience`: seconds that an administrative request may take."""
+        """Nothing is connected before it is needed. `patience`: seconds that an administrative request may take.
+
+        Who signs in there is part of the address: `mercato.config.Brokers`.
+        """
         self.bootstrap = bootstrap
         self._patience = patience
         self._made: set[str] = set()
@@ -75,14 +86,14 @@ class Kafka:
 
     def producer(self) -> Producer:
         """A new idempotent producer."""
-        return Producer({"bootstrap.servers": self.bootstrap, **CLIENT, **PRODUCER})
+        return Producer({**Brokers.client(self.bootstrap), **CLIENT, **PRODUCER})
 
     def consumer(self, group: str, steady: Callable[[], object] | None = None) -> KafkaConsumer:
         """A new reader of a group. It stores no offsets by itself.
 
         While it is a member of its group, its polls call `steady` every few seconds.
         """
-        settings = {"bootstrap.servers": self.bootstrap, "group.id": group, **CLIENT, **CONSUMER}
+        settings = {**Brokers.client(self.bootstrap), "group.id": group, **CLIENT, **CONSUMER}
         if steady is not None:
             settings |= {"statistics.interval.ms": STATISTICS, "stats_cb": partial(_tell_if_steady, steady)}
         return KafkaConsumer(settings)
@@ -130,6 +141,16 @@ class Kafka:
 
         return self._ask(ends)
 
+    def permit(self, grants: Iterable[Grant]) -> None:
+        """Have rights, whoever gave them. Unavailable, also where this client may not give any."""
+        bindings = [_binding(grant, each) for grant in grants for each in grant.operations]
+
+        def give(admin: AdminClient) -> None:
+            for future in admin.create_acls(bindings, request_timeout=self._patience).values():
+                future.result(2 * self._patience)
+
+        self._ask(give)
+
     def warm_up(self) -> None:
         """Produce one record to nobody, so that the first real one does not wait for the broker's coordinator."""
         self.make([WARM_UP], partitions=1)
@@ -138,7 +159,7 @@ class Kafka:
         producer.flush(self._patience)
 
     def _ask(self, question: Callable[[AdminClient], T]) -> T:
-        settings = {**CLIENT, "bootstrap.servers": self.bootstrap, "allow.auto.create.topics": True}
+        settings = {**CLIENT, **Brokers.client(self.bootstrap), "allow.auto.create.topics": True}
         try:
             return question(AdminClient(settings))
         except (KafkaException, TimeoutError) as error:

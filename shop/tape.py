@@ -18,6 +18,7 @@ from mercato.api.order.v1 import order_events_pb2
 from mercato.api.payment.v1 import payment_events_pb2
 from mercato.api.product.v1 import product_events_pb2
 from mercato.api.user.v1 import user_events_pb2
+from mercato.config import Brokers
 
 _CONTRACTS = (
     product_events_pb2,
@@ -48,7 +49,7 @@ class Tape:
     def __init__(self, bootstrap: str) -> None:
         self._consumer = Consumer(
             {
-                "bootstrap.servers": bootstrap,
+                **Brokers.client(bootstrap),
                 "group.id": "demo",  # never joined, nothing is committed: the client only wants a name
                 "enable.auto.commit": False,
                 "fetch.wait.max.ms": 20,

@@ -17,9 +17,9 @@ from chaos.nemesis.arena import Arena
 from chaos.nemesis.history import History, Json, Operation, Outcome
 from chaos.nemesis.people import Person, Shopper, patiently
 from chaos.recording import Record, records
-from mercato.kafka import WARM_UP
 from mercato.local.table import SERVICES
 from mercato.postgres import Database
+from mercato.rights import WARM_UP
 from services.order.projections import projections
 from shop.rest import Refused, cents
 

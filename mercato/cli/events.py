@@ -11,6 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 
 from mercato.cli.contracts import events
+from mercato.config import Brokers
 from mercato.local.mesh import Mesh
 from mercato.local.trouble import Trouble
 
@@ -19,7 +20,7 @@ PATIENCE = 5.0
 
 def show(here: Mesh, service: str, *, follow: bool, last: int) -> None:
     """Print the last events of each partition, and those that come."""
-    settings = {"bootstrap.servers": here.bootstrap, "group.id": "mercato.look", "enable.auto.commit": False}
+    settings = {**Brokers.client(here.bootstrap), "group.id": "mercato.look", "enable.auto.commit": False}
     consumer = Consumer({**settings, "enable.partition.eof": True, "log_level": 2})
     try:
         _print_all(_read(consumer, _places(consumer, service, last), follow=follow))

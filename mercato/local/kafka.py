@@ -4,7 +4,7 @@ import secrets
 import signal
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mercato.local import jars
@@ -16,16 +16,14 @@ process.roles=broker,controller
 node.id=1
 listeners=BROKER://{host}:{port},CONTROLLER://{host}:{controller}
 advertised.listeners=BROKER://{host}:{advertised}
-listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=BROKER:{protocol},CONTROLLER:PLAINTEXT
 inter.broker.listener.name=BROKER
 controller.listener.names=CONTROLLER
 controller.quorum.bootstrap.servers={host}:{controller}
 log.dirs={folder}/data
 log.retention.hours=-1
 auto.create.topics.enable=false
-# Everybody may do everything, but for what they are forbidden by name.
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-allow.everyone.if.no.acl.found=true
 # One node: its own topics have one copy, and one partition is enough.
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1
@@ -40,6 +38,19 @@ group.initial.rebalance.delay.ms=0
 num.network.threads=2
 num.io.threads=4
 """
+# Everybody may do everything, but for what they are forbidden by name.
+OPEN = """\
+allow.everyone.if.no.acl.found=true
+"""
+# Everybody signs in, and may do what they are given by name. Nobody is anonymous but the node to itself.
+CLOSED = """\
+super.users=User:{operator};User:ANONYMOUS
+sasl.enabled.mechanisms=PLAIN
+sasl.mechanism.inter.broker.protocol=PLAIN
+listener.name.broker.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+    username="{operator}" password="{password}" {users};
+"""
+OPERATOR = "operator"
 LOGGING = """\
 status = error
 appender.console.type = Console
@@ -72,16 +83,19 @@ class Kafka:
         controller: int = 0,
         options: Sequence[str] | None = None,
         advertised: int = 0,
+        accounts: Mapping[str, str] | None = None,
     ) -> None:
         """Keep its data in the folder; the controller's port is for itself alone. Options are Java's.
 
-        `advertised` is the port at which clients are told to come back, where that is not its own.
+        `advertised` is the port at which clients are told to come back, where that is not its own. With `accounts`
+        (passwords by name, the operator's among them) everybody signs in, and has the rights that the operator gives.
         """
         self.folder = folder.absolute()
         self.port = port
         self._controller = controller or free_port()
         self._options = options
         self._advertised = advertised or port
+        self._accounts = accounts
 
     @property
     def url(self) -> str:
@@ -97,13 +111,22 @@ class Kafka:
             "controller": self._controller,
             "advertised": self._advertised,
             "folder": self.folder,
+            "protocol": "SASL_PLAINTEXT" if self._accounts else "PLAINTEXT",
         }
         with explained(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "server.properties").write_text(PROPERTIES.format_map(values))
+            properties = self.folder / "server.properties"
+            properties.touch(mode=0o600)
+            properties.write_text(PROPERTIES.format_map(values) + self._who_may())
             (self.folder / "log4j2.properties").write_text(LOGGING.format_map(values))
         if not (self.folder / "data" / "meta.properties").exists():
             self._format()
+
+    def _who_may(self) -> str:
+        if not self._accounts:
+            return OPEN
+        users = " ".join(f'user_{name}="{password}"' for name, password in self._accounts.items())
+        return CLOSED.format(operator=OPERATOR, password=self._accounts[OPERATOR], users=users)
 
     def command(self) -> list[str]:
         """What to run."""
