@@ -6,6 +6,7 @@ from uuid import UUID, SafeUUID, uuid5
 
 _VERSION_7_AND_VARIANT = 0x7 << 76 | 0b10 << 62
 _ALL_BUT_THESE = ~(0xF << 76 | 0b11 << 62)
+_UNKNOWN = SafeUUID.unknown  # looked up once: a member of an enumeration costs what drawing the bits does
 _set = object.__setattr__  # a UUID's own refuses: it does not change once it is made
 
 
@@ -16,7 +17,7 @@ def uuid7() -> UUID:
     # Made past its constructor, which looks for the form that it is given and costs more than all the rest.
     made = UUID.__new__(UUID)
     _set(made, "int", drawn & _ALL_BUT_THESE | _VERSION_7_AND_VARIANT)
-    _set(made, "is_safe", SafeUUID.unknown)
+    _set(made, "is_safe", _UNKNOWN)
     return made
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from mercato.errors import AlreadyExists, FailedPrecondition, InvalidArgument
@@ -158,6 +158,9 @@ class Created:
     """A product is new."""
 
 
+CREATED = Created()
+
+
 @dataclass(frozen=True, slots=True)
 class Updated:
     """A product changed otherwise than in price."""
@@ -180,8 +183,7 @@ class Archived:
 Happening = Created | Updated | Repriced | Archived
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """Something that happened to a product, under the number that it has among its events."""
 
     product: Product
@@ -192,7 +194,7 @@ class Told:
 def tell(before: Product | None, after: Product) -> tuple[Product, list[Told]]:
     """The product with its counters put forward, and what is to be told of the change; nothing if it is none."""
     if before is None:
-        return after, [Told(after, Created(), after.events)]
+        return after, [Told(after, CREATED, after.events)]
     happenings = list(_happenings(before, after))
     if not happenings:
         return after, []
