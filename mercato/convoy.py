@@ -19,17 +19,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 ABREAST = 2
-JAM = 0.25  # seconds after which the next convoy goes all the same
+JAM = 1.0  # seconds after which the next convoy goes all the same
 # What blocks in a way that is not known here counts as on the way. Nobody halts for it longer than these seconds.
 PATIENCE = 0.02
 _thread = threading.local()
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 class Convoy:
     """Threads of one process that go side by side: so many at first."""
 
     def __init__(self, members: int, ended: Callable[[], None] = lambda: None, *, patience: float = PATIENCE) -> None:
-        """`ended` is called when the last one has left."""
+        """`ended` is called when the last one has left, or nobody need wait for them any more."""
         self.patience = patience
         self._lock = threading.Lock()
         self._members = self._on_the_way = members
@@ -57,7 +61,13 @@ class Convoy:
             self._members -= 1
             last = self._members == 0
         if last:
-            self._ended()
+            self.make_way()
+
+    def make_way(self) -> None:
+        """Have the next one go, as one of these waits for something that may take long."""
+        with self._lock:
+            ended, self._ended = self._ended, _nothing
+        ended()
 
     def stopped(self, go: Callable[[], None] | None = None) -> None:
         """One waits for something; `go` is to be called when nobody is on the way any more."""
@@ -166,12 +176,14 @@ def halting() -> Halt | None:
 
 
 @contextmanager
-def away() -> Iterator[None]:
-    """Wait within the block for something that the others of the convoy need not wait for."""
+def away(*, long: bool = False) -> Iterator[None]:
+    """Wait within the block for what the others of the convoy need not wait for, nor the next one if it takes long."""
     convoy = present()
     if convoy is None:
         yield
         return
+    if long:
+        convoy.make_way()
     _thread.convoy = None
     convoy.stopped()
     try:

@@ -71,9 +71,9 @@ class Stack:
                 self.closing(self._redis.close)
             return self._redis
 
-    def stub(self, cls: Callable[[grpc.Channel], S], principal: Principal | None = None) -> S:
+    def stub(self, cls: Callable[[grpc.Channel], S], principal: Principal | None = None, *, together: bool = True) -> S:
         """A stub of a neighbour; see `mercato.rpc.channel.Channels.stub`."""
-        return self._channels.stub(cls, principal)
+        return self._channels.stub(cls, principal, together=together)
 
     @cached_property
     def signer(self) -> Signer:

@@ -96,17 +96,26 @@ class Channels:
         self._open: dict[tuple[str, str], grpc.Channel] = {}
         self._lock = threading.Lock()
 
-    def stub(self, cls: Callable[[grpc.Channel], S], principal: Principal | None = None, callee: str = "") -> S:
+    def stub(
+        self,
+        cls: Callable[[grpc.Channel], S],
+        principal: Principal | None = None,
+        callee: str = "",
+        *,
+        together: bool = True,
+    ) -> S:
         """A stub of a generated class. Calls are made for the present call's principal, or always for the given one.
 
-        `callee` names the service, where the contract is one that every service serves.
+        `callee` names the service, where the contract is one that every service serves. Without `together`, all its
+        calls go alone: some may take so long that no other should wait for them.
         """
         service = _contract_of(cls)
         callee = callee or owner_of(service)
         channel = self._channel(service, callee)
         caller = _Caller(self._signer, callee, principal)
         rpcs = {
-            each.name: Rpc(channel, each, caller, self._travel(channel, each, callee)) for each in methods_of(service)
+            each.name: Rpc(channel, each, caller, self._travel(channel, each, callee) if together else None)
+            for each in methods_of(service)
         }
         # It has the attributes of the generated class, which checkers know; that class itself would raise RpcErrors.
         return cast("S", SimpleNamespace(**rpcs))
@@ -182,7 +191,7 @@ class Rpc:
 
     def _alone(self, request: Any, timeout: float | None, metadata: list[tuple[str, str]]) -> Any:
         try:
-            with away():
+            with away(long=True):
                 return self._call(request, timeout=timeout, metadata=metadata)
         except grpc.RpcError as failed:
             raise status.error_of_call(failed) from failed

@@ -113,7 +113,7 @@ def build(config: OrderConfig, stack: Stack) -> Process:
         users=GrpcUsers(stack.stub(UserServiceStub)),
         inventory=GrpcInventory(stack.stub(InventoryServiceStub)),
         deliveries=GrpcDeliveries(stack.stub(DeliveryServiceStub)),
-        payments=GrpcPayments(stack.stub(PaymentServiceStub)),
+        payments=GrpcPayments(stack.stub(PaymentServiceStub), stack.stub(PaymentServiceStub, together=False)),
     )
     parts = wire(config, database, stack.clock, stack.page_tokens, asked, sign_in(stack))
     return Process(

@@ -13,6 +13,7 @@ from mercato.api.user.v1 import user_pb2, user_pb2_grpc
 from mercato.errors import MercatoError, Unavailable
 from mercato.money import Money
 from mercato.wire import money_from_pb, money_to_pb, time_from_pb
+from services.order.domain import CASH
 from services.order.events import OrderLine, Quantity, Slot
 from services.order.neighbours import Offer, Shipment, SlotQuote, Taken
 from services.order.personal import Address, Personal, Place
@@ -199,14 +200,19 @@ def _destination(personal: Personal) -> delivery_pb2.Destination:
 class GrpcPayments:
     """The payment service."""
 
-    def __init__(self, stub: payment_pb2_grpc.PaymentServiceStub) -> None:
+    def __init__(
+        self, stub: payment_pb2_grpc.PaymentServiceStub, alone: payment_pb2_grpc.PaymentServiceStub | None = None
+    ) -> None:
+        """`alone` is for what waits for the provider: nobody else shall."""
         self._stub = stub
+        self._alone = alone or stub
 
     def authorize_payment(
         self, payment_id: UUID, order_id: UUID, customer_id: UUID, amount: Money, payment_method: str
     ) -> str:
         """Reserve the amount; the means of payment, masked, is answered."""
-        payment = self._stub.AuthorizePayment(
+        stub = self._stub if payment_method == CASH else self._alone
+        payment = stub.AuthorizePayment(
             payment_pb2.AuthorizePaymentRequest(
                 payment_id=str(payment_id),
                 order_id=str(order_id),

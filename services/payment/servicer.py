@@ -1,5 +1,6 @@
 """PaymentService: requests to use cases, and back."""
 
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from uuid import UUID
 
@@ -7,9 +8,11 @@ from grpc import ServicerContext
 
 from mercato.api.payment.v1 import payment_pb2 as pb
 from mercato.errors import InvalidArgument
+from mercato.group_commit import Turn
 from mercato.pagination import PageTokens
 from mercato.reports import Reports
 from mercato.rpc import current_call
+from mercato.rpc.set_form import Item, SetForm
 from mercato.wire import money_from_pb
 from services.payment import messages
 from services.payment.domain import Payment
@@ -44,15 +47,19 @@ class PaymentServicer:
         """Whether a request that shows no grant is about a payment from before there were any."""
         return self._queries.precedes_grants(UUID(request.payment_id))
 
+    @property
+    def together(self) -> Mapping[str, SetForm]:
+        """What calls that come in one message are done by."""
+        return {"AuthorizePayment": self._authorize_together}
+
     def AuthorizePayment(self, request: pb.AuthorizePaymentRequest, context: ServicerContext) -> pb.Payment:
-        asked = Payment.asked(
-            UUID(request.payment_id),
-            UUID(request.order_id),
-            UUID(request.customer_id),
-            money_from_pb(request.amount, "amount"),
-            request.payment_method,
+        return messages.payment_to_pb(self._payments.authorize_payment(_asked(request)))
+
+    def _authorize_together(self, items: Sequence[Item]) -> list[pb.Payment | Exception]:
+        outcomes = self._payments.authorize_together(
+            [Turn(_asked(item.request), item.call, item.context) for item in items]
         )
-        return messages.payment_to_pb(self._payments.authorize_payment(asked))
+        return [each if isinstance(each, Exception) else messages.payment_to_pb(each) for each in outcomes]
 
     def CapturePayment(self, request: pb.CapturePaymentRequest, context: ServicerContext) -> pb.Payment:
         amount = money_from_pb(request.amount, "amount")
@@ -119,6 +126,16 @@ class PaymentServicer:
             return pb.ReconcilePaymentsResponse(differences=differences, compared=comparison.compared)
 
         return self._reports.once(current_call().key, pb.ReconcilePaymentsResponse, reconcile)
+
+
+def _asked(request: pb.AuthorizePaymentRequest) -> Payment:
+    return Payment.asked(
+        UUID(request.payment_id),
+        UUID(request.order_id),
+        UUID(request.customer_id),
+        money_from_pb(request.amount, "amount"),
+        request.payment_method,
+    )
 
 
 def _only_of() -> UUID | None:

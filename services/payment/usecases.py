@@ -65,6 +65,12 @@ class Payments:
             payment, _ = self._resolution.settle(payment, attempt)
         return payment.granted()
 
+    def authorize_together(self, turns: Sequence[Turn[Payment]]) -> list[Payment | Exception]:
+        """The same for many: cash as one set. Whoever needs the provider, or was here before, is seen to alone."""
+        cash = [turn for turn in turns if turn.item.cash]
+        promised = dict(zip(cash, self._promising.do_all(cash), strict=True)) if cash else {}
+        return [promised.get(turn) or turn.decide(self.authorize_payment) for turn in turns]  # type: ignore[misc]
+
     def _begin_cash(self, asked: Payment) -> Step:
         if promised := self._promising.do(asked):
             return Step(promised)

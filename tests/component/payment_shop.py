@@ -70,6 +70,7 @@ class Shop:
     resolution: Resolution
     stripe: StripeProvider
     reconciliation: Reconciliation
+    payments: Payments
     dying: Payments
 
     def __post_init__(self) -> None:
@@ -248,5 +249,5 @@ def opened(database: Database, provider: ProviderProcess, caps: Caps = CAPS) -> 
     webhooks = Webhooks(observation, Secret(WEBHOOK_SECRET), SystemClock())
     servicer = PaymentServicer(payments, webhooks, reconciliation, Reports(database), queries, PageTokens("secret"))
     with serve(servicer, threads=32) as served:
-        yield Shop(served, database, provider, resolution, stripe, reconciliation, dying)
+        yield Shop(served, database, provider, resolution, stripe, reconciliation, payments, dying)
     connection.close()

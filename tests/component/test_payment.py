@@ -22,6 +22,7 @@ from mercato.errors import (
     PermissionDenied,
     Unauthenticated,
 )
+from mercato.group_commit import Turn
 from mercato.ids import uuid7
 from mercato.money import Money
 from mercato.postgres import Database
@@ -45,6 +46,7 @@ from services.payment.domain import (
     PaymentDeclined,
     PaymentVoided,
     RefundExceedsCapture,
+    State,
     UnknownPaymentMethod,
 )
 from services.payment.resolution import ALARMS
@@ -417,6 +419,22 @@ def test_cash_is_owed_at_the_door_and_settled_by_the_courier_s_report(shop: Shop
     assert shop.booked(payment.id) == {"cash_with_couriers": 2400, "sales": -2400}
     assert shop.told(payment.id) == ["Authorized", "Captured"]
     assert shop.provider.done_for(payment.id) == []
+
+
+def test_payments_that_are_asked_for_in_company_are_each_told_their_own(shop: Shop) -> None:
+    asked = [
+        Payment.asked(uuid7(), uuid7(), UUID(ANNA.subject), Money(2500, "EUR"), method) for method in (CASH, VISA, CASH)
+    ]
+    turns = [Turn.of(each) for each in asked]
+    first = shop.payments.authorize_together(turns)
+    assert [(each.id, each.state) for each in first if isinstance(each, Payment)] == [
+        (each.id, State.AUTHORIZED) for each in asked
+    ]
+    shop.void(str(asked[2].id))
+    *same, given_up = shop.payments.authorize_together(turns)
+    assert (same, type(given_up)) == (first[:2], PaymentVoided)
+    assert [shop.told(str(each.id)) for each in asked] == [["Authorized"], ["Authorized"], ["Authorized", "Voided"]]
+    assert [len(shop.provider.done_for(str(each.id))) for each in asked] == [0, 1, 0]
 
 
 def test_cash_is_voided_and_refunded_without_the_provider(shop: Shop) -> None:

@@ -202,3 +202,17 @@ def test_a_convoy_that_takes_too_long_is_not_waited_for() -> None:
 
     with convoys.joined(), ThreadPoolExecutor(1) as pool:
         pool.submit(follow).result(SOON)
+
+
+def test_one_that_waits_for_what_may_take_long_makes_way_for_the_next() -> None:
+    convoys = Convoys(abreast=1, jam=SOON)
+
+    def follow() -> None:
+        with convoys.joined():
+            pass
+
+    with convoys.joined(), ThreadPoolExecutor(1) as pool:
+        following = pool.submit(follow)
+        eventually(lambda: convoys.waiting == 1)
+        with away(long=True):
+            following.result(SOON)
