@@ -43,11 +43,8 @@ BUGS: Sequence[Bug] = (
         "I8",
         (
             "mercato.postgres",
-            "                insert(self.connection, self._outgoing)\n",
-            (
-                "                with self._database.reading() as early:\n"
-                "                    insert(early, self._outgoing)\n"
-            ),
+            "        insert(self.connection, self._outgoing)\n",
+            ("        with self._database.reading() as early:\n            insert(early, self._outgoing)\n"),
         ),
     ),
     _bug(
