@@ -17,6 +17,7 @@ from chaos.fuzz.people import Person
 from chaos.fuzz.tempo import Tempo
 from chaos.fuzz.wire import SLOWEST
 from mercato.auth import Signer
+from mercato.grants import Granter
 from mercato.local.mesh import Mesh
 from mercato.rpc import status
 
@@ -40,7 +41,7 @@ class GrpcFuzz:
         self._seed = seed
         self._channels = {name: grpc.insecure_channel(target) for name, target in mesh.targets.items()}
         signers = {name: Signer.load(mesh.home.keys, name) for name in INSIDERS}
-        self._cases = GrpcCases(hoard, [*mesh.targets], signers)
+        self._cases = GrpcCases(hoard, [*mesh.targets], signers, Granter.load(mesh.home.keys, "order").sign)
 
     def close(self) -> None:
         """Hang up."""

@@ -20,6 +20,9 @@ from gateway.contract import published
 from gateway.schema import Schemas
 from mercato.api.batch.v1 import batch_pb2
 from mercato.auth import Signer
+from mercato.grants import Grant, Sign, digest
+from mercato.money import Money
+from mercato.rpc.call import GRANT
 from mercato.rpc.contract import Method, methods_of, owner_of
 
 _UNFIT, _MOST_TRIES = 0.2, 60
@@ -77,10 +80,14 @@ class Call:
 class GrpcCases:
     """Makes calls from contracts."""
 
-    def __init__(self, hoard: Hoard, services: Sequence[str], signers: Mapping[str, Signer]) -> None:
+    def __init__(
+        self, hoard: Hoard, services: Sequence[str], signers: Mapping[str, Signer], agree: Sign = lambda _: ""
+    ) -> None:
+        """`agree` signs what a call needs a grant for, or nothing."""
         self._hoard = hoard
         self._services = services
         self._signers = signers
+        self._agree = agree
         self._schemas = Schemas({})
         contracts = [each for file in published() for each in file.services_by_name.values()]
         self.rpcs = [(contract, method) for contract in contracts for method in methods_of(contract)]
@@ -92,13 +99,15 @@ class GrpcCases:
         token = f"Bearer {self._signers[caller].token(service, who.principal)}"
         mistakes = dice.choice(_TEMPERS)
         count = dice.choice([0, 1, 3]) if method.streams_in else 1
-        sent = [self._message(method, dice, mistakes, who, token).SerializePartialToString() for _ in range(count)]
+        messages = [self._message(method, dice, mistakes, who, token) for _ in range(count)]
+        granted = self._granted(method, messages[0], who) if method.policy.granted else ()
+        sent = [each.SerializePartialToString() for each in messages]
         whole = dice.random() > 0.15
         return Call(
             service,
             method,
             tuple(sent if whole else [bitten(each, dice) for each in sent]),
-            _metadata(token, dice, odd=mistakes > 1),
+            (*granted, *_metadata(token, dice, odd=mistakes > 1)),
             dice.choice(_TIMEOUTS) if mistakes else 20.0,
             f"as {caller} for {who.role}",
             whole,
@@ -134,6 +143,17 @@ class GrpcCases:
         message = cls()
         json_format.ParseDict(value, message, ignore_unknown_fields=True)
         return message
+
+    def _granted(self, method: Method, message: Any, who: Person) -> Sequence[tuple[str, str]]:
+        """What lets a call through to its handler: whom it is for agreed to what it names, whatever that is."""
+        customer_id = who.principal.subject
+        order_id, payment_method = getattr(message, "order_id", ""), getattr(message, "payment_method", "")
+        if hasattr(message, "customer_id"):
+            message.customer_id = customer_id
+        cap, steps = Money(10**12, message.amount.currency_code), frozenset({method.use_case})
+        named = (order_id[:64], message.payment_id[:64], digest(payment_method))
+        grant = self._agree(Grant(customer_id, *named, cap, steps))
+        return [(GRANT, grant)] if grant else []
 
     def _together(self, dice: random.Random, mistakes: int, who: Person, token: str) -> Message:
         """Calls that travel together, some of which may not, or go nowhere."""
