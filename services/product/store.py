@@ -100,6 +100,7 @@ WRITE: LiteralString = """
 
 # What is written as ready bytes holds what there is of a SKU, as events tell it. Whoever writes products keeps those
 # events out until the end, and the other way round; before any row is locked, or the two would wait for each other.
+NOW: LiteralString = "select now()"
 KEEP_LEVELS: LiteralString = "select now(), pg_advisory_xact_lock_shared('level'::regclass::oid::bigint)"
 UNITS: LiteralString = "select sku, max(available) from level where sku = any(%b::text[]) group by sku"
 
@@ -271,10 +272,13 @@ class Products:
         with self._connection.cursor(binary=True) as cursor:
             return dict(cursor.execute(IMPORTED, [list(skus)]).fetchall())
 
-    def lock_of(self, skus: Sequence[str]) -> list[Product]:
-        """The products that have one of the SKUs, locked; nobody else imports until this transaction ends."""
+    def lock_of(self, skus: Sequence[str], *, drafts: bool) -> list[Product]:
+        """The products that have one of the SKUs, locked; nobody else imports until this transaction ends.
+
+        Where nothing but drafts will be written, which are not kept ready, levels may change meanwhile.
+        """
         self._connection.execute(TAKE_TURNS)
-        self._begin()
+        self._begin(NOW if drafts else KEEP_LEVELS)
         with self._connection.cursor(row_factory=scalar_row) as cursor:
             ids = cursor.execute(LOCK_OF, [list(skus)]).fetchall()
         return self._read(ids) if ids else []
@@ -331,10 +335,10 @@ class Products:
         """The time of this transaction."""
         return self._begin()
 
-    def _begin(self) -> datetime:
+    def _begin(self, statement: LiteralString = KEEP_LEVELS) -> datetime:
         """The time of this transaction; levels stay as they are until it ends."""
         if self._now is None:
-            row = self._connection.execute(KEEP_LEVELS).fetchone()
+            row = self._connection.execute(statement).fetchone()
             assert row
             self._now = row[0]
         return self._now

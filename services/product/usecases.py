@@ -12,7 +12,7 @@ from mercato.etag import check_etag, require_etag
 from mercato.ids import uuid7
 from mercato.rpc import Key
 from services.product import encoding, messages
-from services.product.domain import Availability, Category, Level, Product, Shelf, SkuTaken, Told, keep_ids, tell
+from services.product.domain import Availability, Category, Level, Product, Shelf, SkuTaken, State, Told, keep_ids, tell
 from services.product.rows import BadRow, Batch, Report, Row, news
 from services.product.store import ProductWork, spelled
 
@@ -171,7 +171,8 @@ class Known:
 
 
 def _batch(work: ProductWork, rows: Sequence[Row], shelves: Mapping[tuple[str, ...], Shelf]) -> Batch:
-    batch = Batch(work.products.lock_of([row.sku for row in rows]), work.products.now)
+    drafts = all(row.target is State.DRAFT for row in rows)  # a row that asks for one makes nothing else, or is refused
+    batch = Batch(work.products.lock_of([row.sku for row in rows], drafts=drafts), work.products.now)
     for row in rows:
         batch.take(row, shelves.get(row.path))
     return batch

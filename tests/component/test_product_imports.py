@@ -6,6 +6,7 @@ import pytest
 
 from mercato.api.product.v1 import product_pb2 as pb
 from mercato.postgres import Database
+from services.product.store import FOLLOW_ALONE
 from services.product.usecases import WRITTEN_AT_ONCE
 from tests.component.product_shop import Shop, a_name, a_product, a_row, a_sku, a_variant, opened
 
@@ -94,6 +95,13 @@ def test_a_long_message_lands_whole_and_tells_of_each_row_in_its_order(shop: Sho
     told = [(version, event.DESCRIPTOR.name) for version, event in shop.told(product.id)]
     assert told == [(1, "ProductCreated"), (2, "ProductUpdated"), (3, "PriceChanged")]
     assert counts(shop.bring(rows[1:-1])) == (0, 0, len(rows) - 2, 0)
+
+
+def test_drafts_land_while_levels_change(shop: Shop) -> None:
+    drafts = [a_row(cents=None), a_row(state=pb.Product.DRAFT)]
+    with shop.database.transaction() as connection:
+        connection.execute(FOLLOW_ALONE)
+        assert counts(shop.bring(drafts)) == (2, 0, 0, 0)
 
 
 def test_of_a_product_in_two_forms_the_row_that_came_last_stands(shop: Shop) -> None:
