@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from google.protobuf import json_format
@@ -15,7 +16,7 @@ from google.protobuf.message import Message
 from chaos.fuzz.hoard import Hoard
 from chaos.fuzz.making import Maker
 from chaos.fuzz.people import Person, may
-from chaos.fuzz.words import TEXTS, bitten
+from chaos.fuzz.words import SELDOM, TEXTS, bitten
 from gateway.contract import published
 from gateway.schema import Schemas
 from mercato.api.batch.v1 import batch_pb2
@@ -91,6 +92,7 @@ class GrpcCases:
         self._schemas = Schemas({})
         contracts = [each for file in published() for each in file.services_by_name.values()]
         self.rpcs = [(contract, method) for contract in contracts for method in methods_of(contract)]
+        self._weights = [*accumulate(SELDOM.get(method.name, 1.0) for _, method in self.rpcs)]
 
     def call(self, dice: random.Random, people: Sequence[Person], callers: Sequence[str]) -> Call:
         """The next one."""
@@ -118,7 +120,7 @@ class GrpcCases:
     ) -> tuple[ServiceDescriptor, Method, Person, str]:
         """An rpc and who asks for it: somebody who may, more often than not."""
         for _ in range(1 if dice.random() < _UNFIT else _MOST_TRIES):
-            contract, method = dice.choice(self.rpcs)
+            ((contract, method),) = dice.choices(self.rpcs, cum_weights=self._weights)
             who, caller = dice.choice(people), dice.choice(callers)
             if may(method.policy, who, caller):
                 break

@@ -37,7 +37,7 @@ class RestFuzz:
         # Everything is asked rightly before anything is asked wrongly: so that much is known.
         names = self._cases.names()
         first = [(name, who) for name in (*names, *names) for who in self._people if self._cases.fits(name, who)]
-        self._first = dict(enumerate(first))
+        self._first = dict(enumerate(first, tempo.first))
         tempo.run(self._send_some)
 
     def look_for_effects(self) -> int:

@@ -12,7 +12,7 @@ from chaos.fuzz.hoard import Hoard, kind_of
 from chaos.fuzz.making import Maker
 from chaos.fuzz.people import Person, may
 from chaos.fuzz.wire import Request
-from chaos.fuzz.words import TEXTS, Pairs, bitten, rendered
+from chaos.fuzz.words import SELDOM, TEXTS, Pairs, bitten, rendered
 from gateway.contract import operations, published
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "get", "X" * 40)
@@ -54,11 +54,6 @@ _TEMPERS = (0.0, 0.0, 0.04, 0.12, 0.5)
 """How likely each value of a request is a mistake: that of a whole request is drawn first."""
 _IN_PATHS = "%/:@!$&'()*+,;=?"  # and what else HTTP lets stand in an address as it is
 _FITTING = 0.6
-# Work for seconds, or the end of somebody's session: rarely, or there is little else.
-_SELDOM = {
-    **dict.fromkeys(("SignOut", "EraseUser", "RegisterUser", "SignIn", "ChangePassword", "RevokeSession"), 0.25),
-    **dict.fromkeys(("RebuildProjection", "AuditService", "ReconcilePayments"), 0.05),
-}
 _RARE_HEADERS: Mapping[str, tuple[str, ...]] = {
     "X-Forwarded-For": ("127.0.0.1", "' or 1", "1.1.1.1, 2.2.2.2"),
     "X-HTTP-Method-Override": ("DELETE", "PATCH"),
@@ -117,7 +112,7 @@ class RestCases:
         self._schemas = document["components"]["schemas"]
         self._hoard = hoard
         self._operations = [*_operations(document)]
-        self._weights = [_SELDOM.get(each.name, 1.0) for each in self._operations]
+        self._weights = [SELDOM.get(each.name, 1.0) for each in self._operations]
         self.kinds = {each.route: each.kind for each in self._operations}
         self._policies = {each.name: each.policy for each in operations(published())}
 

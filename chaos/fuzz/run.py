@@ -36,12 +36,16 @@ _REST_WITHIN = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is wanted of a run: how many cases at most, and for how many seconds; gRPC gets as long as REST."""
+    """What is wanted of a run: how many cases at most, and for how many seconds; gRPC gets as long as REST.
+
+    `first` is the number of the first case: where an earlier run with the same seed ended.
+    """
 
     seed: int
     cases: int = 100_000
     seconds: float = 60.0
     effects: bool = True
+    first: int = 0
     folder: Path | None = None
 
 
@@ -83,7 +87,8 @@ class Fuzz:
         return not len(self._findings)
 
     def _tempo(self, name: str, part: float = 1.0) -> Tempo:
-        return Tempo(name, int(self._plan.cases * part), self._plan.seconds * part, self._console)
+        plan = self._plan
+        return Tempo(name, int(plan.cases * part), plan.seconds * part, self._console, int(plan.first * part))
 
     def _look_around(self, town: Town, after: str) -> None:
         """What the auditor, the supervisor and the logs have to say, once all is at rest."""

@@ -16,12 +16,14 @@ THREADS = 6
 class Tempo:
     """Numbers for cases, until there were enough of them or the time is over."""
 
-    def __init__(self, name: str, cases: int, seconds: float, console: Console) -> None:
+    def __init__(self, name: str, cases: int, seconds: float, console: Console, first: int = 0) -> None:
+        """Numbers from `first` on: those of an earlier run with the same seed were had."""
         self._name = name
         self._cases = cases
         self._seconds = seconds
         self._console = console
-        self._numbers = itertools.count()
+        self.first, self._end = first, first + cases
+        self._numbers = itertools.count(first)
         self._ends = 0.0
         self._failed: list[BaseException] = []
 
@@ -41,7 +43,7 @@ class Tempo:
 
     def __iter__(self) -> Iterator[int]:
         for number in self._numbers:
-            if number >= self._cases or time.monotonic() > self._ends or self._failed:
+            if number >= self._end or time.monotonic() > self._ends or self._failed:
                 return
             yield number
             self._bar.advance(self._task)

@@ -1,12 +1,19 @@
-"""Values that somebody has tripped over before: texts, numbers, and JSON that is none."""
+"""Values that somebody has tripped over before: texts, numbers, and JSON that is none; and what is asked for rarely."""
 
 from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+# Work for seconds, a password's hash, or the end of somebody's session: rarely, or there is little else.
+SELDOM: Mapping[str, float] = {
+    **dict.fromkeys(("SignOut", "EraseUser", "RevokeSession"), 0.1),
+    **dict.fromkeys(("RegisterUser", "SignIn", "ChangePassword", "PutAccount"), 0.05),
+    **dict.fromkeys(("RebuildProjection", "AuditService", "ReconcilePayments"), 0.05),
+}
 TEXTS = (
     *(
         "",
