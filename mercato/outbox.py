@@ -49,9 +49,10 @@ READ: LiteralString = f"""
     select o.* from unnest(%b::smallint[]) as mine (bucket)
     cross join lateral (select {COLUMNS} from outbox where bucket = mine.bucket order by id limit %s) o
     order by o.id"""  # noqa: S608  of constants
+# Without a join, whose order would follow what was counted: the wrong one compares each row with each. An id is in one
+# bucket only.
 MOVE: LiteralString = """
-    with sent (bucket, id) as (select * from unnest(%b::smallint[], %b::bigint[])),
-    moved as (delete from outbox o using sent where o.bucket = sent.bucket and o.id = sent.id returning o.*)
+    with moved as (delete from outbox where bucket = any(%b::smallint[]) and id = any(%b::bigint[]) returning *)
     insert into outbox_journal (bucket, id, topic, aggregate_id, version, event_id, type, payload, headers, create_time)
     select bucket, id, topic, aggregate_id, version, event_id, type, payload, headers, create_time from moved"""
 
@@ -148,7 +149,7 @@ class OutboxRelay:
         LAG.observe(time.time() - rows[0].create_time.timestamp(), self._database.schema)
 
     def _move(self, connection: Connection[Any], rows: Sequence[Row]) -> None:
-        connection.execute(MOVE, [[row.bucket for row in rows], [row.id for row in rows]])
+        connection.execute(MOVE, [[*{row.bucket for row in rows}], [row.id for row in rows]])
         failpoint("after_commit")
 
     def close(self) -> None:

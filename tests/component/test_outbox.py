@@ -19,7 +19,7 @@ from mercato.ids import uuid7
 from mercato.kafka import Kafka, topic
 from mercato.local.server import free_port
 from mercato.log import bound
-from mercato.outbox import BATCH, READ, OutboxRelay
+from mercato.outbox import BATCH, MOVE, READ, OutboxRelay
 from mercato.outgoing import BUCKETS, bucket, insert
 from mercato.postgres import Bell, Database, Work
 from mercato.refill import Refill
@@ -256,13 +256,17 @@ class Remembering:
         return self.connections[-1]
 
 
-def test_the_queue_is_read_by_its_key_also_by_a_plan_from_when_it_was_empty(shop: Shop) -> None:
+def test_the_queue_is_read_and_emptied_by_its_key_also_by_a_plan_from_when_it_was_empty(shop: Shop) -> None:
     with psycopg.connect(shop.fresh.url, autocommit=True) as connection:
         connection.execute(f"vacuum analyze {shop.database.schema}.outbox")
     remembering = Remembering(shop.database)
     shop.relay(remembering).run_once(NOON)
-    plan = remembering.connections[-1].execute("explain " + READ, [[*range(BUCKETS)], BATCH]).fetchall()
-    assert "Index Scan using outbox_pkey" in str(plan)
+    [connection] = remembering.connections
+    for statement, values in ((READ, [[*range(BUCKETS)], BATCH]), (MOVE, [[1, 2], [3, 4]])):
+        plan = str(connection.execute("explain " + statement, values).fetchall())
+        assert "Index Scan using outbox_pkey" in plan
+        assert "Join" not in plan
+        assert plan.count("Nested Loop") == (statement is READ)  # one, with the index inside
 
 
 def test_a_relay_that_lost_its_connection_while_it_sent_moves_nothing(shop: Shop) -> None:
