@@ -143,7 +143,7 @@ class UserServicer:
         return pb.ListAddressesResponse(addresses=listed, next_page_token=addresses.next_page_token)
 
     def GetAddress(self, request: pb.GetAddressRequest, context: ServicerContext) -> pb.Address:
-        return messages.address_to_pb(self._queries.address(UUID(request.id), UUID(request.user_id)))
+        return messages.address_to_pb(self._queries.address(UUID(request.id), _id(request.user_id, "user_id")))
 
     def CreateAddress(self, request: pb.CreateAddressRequest, context: ServicerContext) -> pb.Address:
         address = messages.new_address(UUID(request.user_id), request.address)

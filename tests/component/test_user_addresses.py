@@ -303,6 +303,8 @@ def test_the_order_service_reads_the_address_that_a_customer_names(shop: Shop, a
     assert shop.order.GetAddress(pb.GetAddressRequest(user_id=ada.id, id=made.id)) == made
     with pytest.raises(NotFound):
         shop.order.GetAddress(pb.GetAddressRequest(user_id=other.id, id=made.id))
+    with pytest.raises(InvalidArgument):
+        shop.order.GetAddress(pb.GetAddressRequest(id=made.id))
 
 
 @pytest.mark.parametrize(
