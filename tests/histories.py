@@ -74,7 +74,6 @@ def followers(order_id: UUID) -> tuple[Event, ...]:
         OrderPicked((Quantity("milk", 1), Quantity("rye", 1))),
         OrderPaymentDue(SOME),
         PaymentRetried(1, payment_id, "pm_card_mastercard", "another.grant.still"),
-        PaymentRetried(2, payment_id, ""),
         PaymentRetryFailed("expired_card"),
         OrderReady(payment_id, "visa •••• 4242", SOME),
         OrderReady(payment_id, "", None),
@@ -88,6 +87,7 @@ def followers(order_id: UUID) -> tuple[Event, ...]:
         OrderReturnApproved(Money(150, "USD"), MILK),
         OrderReturnRefused(),
         PaymentNoted(payment_id, SOME, Money(100, "USD")),
+        PaymentRetried(2, payment_id, ""),
     )
 
 
