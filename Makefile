@@ -26,7 +26,7 @@ demo: up ## start the shop and play one shopper through it
 	@$(BIN)/mercato demo
 
 test: $(STUBS) ## run the tests, on a PostgreSQL, Valkey and Kafka of their own
-	@$(BIN)/python -m pytest --numprocesses 3 $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 4 $(ARGS)
 
 sweep: $(STUBS) ## crash, hang, fail and lose answers at every place of every story, and audit (for hours; again: goes on)
 	@$(BIN)/python -m chaos.sweep $(ARGS)
