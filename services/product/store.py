@@ -66,6 +66,10 @@ LOCK_OF: LiteralString = """
     order by id for update
 """
 
+# What joins the many of a message with all that there are is planned each time. A plan that was kept from a small shop
+# looks at every product for every row, and stays until rows are counted: for ever, if nothing lands meanwhile.
+KEEP_PLAN = False
+
 # Imports take turns message by message, so that two of the same rows do not both find them missing.
 TAKE_TURNS: LiteralString = "select pg_advisory_xact_lock('product'::regclass::oid::bigint)"
 
@@ -270,7 +274,7 @@ class Products:
     def imported(self, skus: Iterable[str]) -> Mapping[str, bytes]:
         """The marks of the rows that made products what they are, of those SKUs that nobody changed since."""
         with self._connection.cursor(binary=True) as cursor:
-            return dict(cursor.execute(IMPORTED, [list(skus)]).fetchall())
+            return dict(cursor.execute(IMPORTED, [list(skus)], prepare=KEEP_PLAN).fetchall())
 
     def lock_of(self, skus: Sequence[str], *, drafts: bool) -> list[Product]:
         """The products that have one of the SKUs, locked; nobody else imports until this transaction ends.
@@ -280,7 +284,7 @@ class Products:
         self._connection.execute(TAKE_TURNS)
         self._begin(NOW if drafts else KEEP_LEVELS)
         with self._connection.cursor(row_factory=scalar_row) as cursor:
-            ids = cursor.execute(LOCK_OF, [list(skus)]).fetchall()
+            ids = cursor.execute(LOCK_OF, [list(skus)], prepare=KEEP_PLAN).fetchall()
         return self._read(ids) if ids else []
 
     def as_read(self, products: Sequence[Product]) -> list[Product]:
@@ -345,7 +349,7 @@ class Products:
 
     def _read(self, ids: Sequence[UUID]) -> list[Product]:
         with self._connection.cursor(row_factory=kwargs_row(product_of)) as cursor:
-            return cursor.execute(READ, [list(ids)]).fetchall()
+            return cursor.execute(READ, [list(ids)], prepare=KEEP_PLAN).fetchall()
 
 
 class Categories:

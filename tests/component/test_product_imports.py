@@ -6,7 +6,7 @@ import pytest
 
 from mercato.api.product.v1 import product_pb2 as pb
 from mercato.postgres import Database
-from services.product.store import FOLLOW_ALONE
+from services.product.store import FOLLOW_ALONE, ProductWork
 from services.product.usecases import WRITTEN_AT_ONCE
 from tests.component.product_shop import Shop, a_name, a_product, a_row, a_sku, a_variant, opened
 
@@ -95,6 +95,16 @@ def test_a_long_message_lands_whole_and_tells_of_each_row_in_its_order(shop: Sho
     told = [(version, event.DESCRIPTOR.name) for version, event in shop.told(product.id)]
     assert told == [(1, "ProductCreated"), (2, "ProductUpdated"), (3, "PriceChanged")]
     assert counts(shop.bring(rows[1:-1])) == (0, 0, len(rows) - 2, 0)
+
+
+def test_what_an_import_looks_for_is_planned_for_the_shop_as_it_is_now(product_database: Database) -> None:
+    """A plan that was kept from a small shop would not come to an end in a large one."""
+    with ProductWork(product_database, service="product") as work:
+        for _ in range(10):
+            work.products.imported(["milk"])
+            work.products.lock_of(["milk"], drafts=False)
+        kept = work.connection.execute("select statement from pg_prepared_statements").fetchall()
+    assert not [statement for (statement,) in kept if "join" in statement or "for update" in statement]
 
 
 def test_drafts_land_while_levels_change(shop: Shop) -> None:
