@@ -20,6 +20,13 @@ either. Services that a case does not need are stopped, for what they do at rest
 all use at rest, which is measured before each case, is not counted as that of requests.
 `Go` is what a good Go stack costs (Gin; grpc-gateway, grpc-go, pgx and a Redis cache; wrk with 64 connections): the
 figures to beat.
+
+Why they are not beaten, on two hardware threads of one core: a callable that says hello costs 59 us below granian, five
+times Gin's, and what is kept adds 26. Of a product that is not kept (380 to 480 us) the gateway takes two thirds: 130
+are the server and the event loop's turns for it, 60 the JSON, 60 the journeys that calls make together (25 of them
+gRPC's Python, the rest packing and waking), the rest reading the request and writing the head. The service takes 145,
+nearly all of it to tell calls apart, to check and to log each (PostgreSQL 20). Of a list of twenty (960 to 1,050) the
+gateway takes 760, of which 400 make JSON of messages, 20 for each product: Go's whole list costs 285.
 """
 
 import argparse
