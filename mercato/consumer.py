@@ -38,8 +38,8 @@ BATCH = 500
 WAIT = 0.1  # seconds that a round waits for the first record
 ATTEMPTS = 3
 HINT = timedelta(seconds=1)
-# A client that is out of its group for so long is replaced: seldom, after an outage, it forgets to join again, and says
-# nothing. While Kafka is away, or others take their time to join, a new one waits no worse than the old.
+# A client that is out of its group for so long is replaced, whatever keeps it out: nobody else would notice.
+# While Kafka is away, or others take their time to join, a new one waits no worse than the old.
 FORGOTTEN = timedelta(seconds=30)
 LEAVING = 2.0  # seconds that a leave is waited for
 

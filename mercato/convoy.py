@@ -7,7 +7,8 @@
 
 Whoever comes first to an empty lane goes alone, and the others behind it; from then on they are never together again.
 In a convoy whoever comes to a lane halts there while others are on the way: they run, and wait for nothing. The last
-of them has all that halt go on. There is no timer in this, and nobody who is alone waits for others.
+of them has all that halt go on; a timer does so only where one is held up in a way that is not known here. Nobody who
+is alone waits for others.
 
 Few convoys are under way at once. Whoever comes meanwhile waits for one of them to end, and all who waited are the next
 one: the more there is to do, the larger they are. One that takes too long is not waited for.

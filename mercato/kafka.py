@@ -17,7 +17,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from mercato.config import Brokers
 from mercato.errors import Unavailable
-from mercato.rights import WARM_UP, Grant
+from mercato.rights import WARM_UP, Right
 from mercato.topic import dead_letters, topic
 
 __all__ = ["Kafka", "KafkaConsumer", "Producer", "dead_letters", "topic"]
@@ -65,10 +65,10 @@ CONSUMER: Mapping[str, Any] = {
 STATISTICS = 5_000
 
 
-def _binding(grant: Grant, operation: str) -> AclBinding:
-    pattern = ResourcePatternType.PREFIXED if grant.prefix else ResourcePatternType.LITERAL
-    who = (f"User:{grant.principal}", "*", AclOperation[operation], AclPermissionType.ALLOW)
-    return AclBinding(ResourceType[grant.kind], grant.name, pattern, *who)
+def _binding(right: Right, operation: str) -> AclBinding:
+    pattern = ResourcePatternType.PREFIXED if right.prefix else ResourcePatternType.LITERAL
+    who = (f"User:{right.principal}", "*", AclOperation[operation], AclPermissionType.ALLOW)
+    return AclBinding(ResourceType[right.kind], right.name, pattern, *who)
 
 
 class Kafka:
@@ -141,9 +141,9 @@ class Kafka:
 
         return self._ask(ends)
 
-    def permit(self, grants: Iterable[Grant]) -> None:
+    def permit(self, rights: Iterable[Right]) -> None:
         """Have rights, whoever gave them. Unavailable, also where this client may not give any."""
-        bindings = [_binding(grant, each) for grant in grants for each in grant.operations]
+        bindings = [_binding(right, each) for right in rights for each in right.operations]
 
         def give(admin: AdminClient) -> None:
             for future in admin.create_acls(bindings, request_timeout=self._patience).values():

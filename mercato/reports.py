@@ -6,16 +6,16 @@ asks again has it done to the end.
 """
 
 import hashlib
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any, LiteralString, TypeVar
 
 from google.protobuf.message import Message
+from psycopg.errors import LockNotAvailable
 
 from mercato.errors import IdempotencyKeyInUse, IdempotencyKeyReused
+from mercato.idempotency import PATIENCE
 from mercato.postgres import Database, Session
 from mercato.rpc.call import Key, current_call
 from mercato.sqlstate import translated
@@ -24,9 +24,7 @@ M = TypeVar("M", bound=Message)
 
 FIND: LiteralString = "select fingerprint, reply from idempotency where principal = %s and rpc = %s and key = %s"
 KEEP: LiteralString = "insert into idempotency (principal, rpc, key, fingerprint, reply) values (%s, %s, %s, %s, %s)"
-ALONE: LiteralString = "select pg_try_advisory_lock(hashtextextended(%s, 0))"
-# How long the second of two equal requests waits for the first one, and how often it looks.
-PATIENCE, PAUSE = 1.0, 0.1
+ALONE: LiteralString = "select pg_advisory_lock(hashtextextended(%s, 0))"
 
 
 class Reports:
@@ -57,12 +55,12 @@ class Reports:
     @contextmanager
     def _alone(self, key: Key) -> Iterator[Session]:
         """A connection that holds the key for as long as the block lasts; the process' end lets it go."""
-        name, deadline, pause = f"report/{key.principal}/{key.rpc}/{key.key}", time.monotonic() + PATIENCE, PAUSE
         with self._database.dedicated() as connection:
-            while not (row := connection.execute(ALONE, [name]).fetchone()) or not row[0]:
-                if time.monotonic() > deadline:
-                    raise IdempotencyKeyInUse
-                threading.Event().wait(pause)
+            connection.execute("select set_config('lock_timeout', %s, false)", [PATIENCE])
+            try:
+                connection.execute(ALONE, [f"report/{key.principal}/{key.rpc}/{key.key}"])
+            except LockNotAvailable:
+                raise IdempotencyKeyInUse from None
             yield connection
 
 

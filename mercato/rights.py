@@ -27,7 +27,7 @@ FOLLOWS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class Right:
     """What somebody may do with a topic or a group, or with all whose names begin so. Words are Kafka's own."""
 
     principal: str
@@ -37,13 +37,13 @@ class Grant:
     prefix: bool = False
 
 
-def grants() -> Iterator[Grant]:
+def rights() -> Iterator[Right]:
     """Everybody's rights."""
     for who, others in FOLLOWS.items():
         # Groups bear the name of the process, or that and what they are for.
-        yield Grant(who, "GROUP", who, ("READ",), prefix=True)
+        yield Right(who, "GROUP", who, ("READ",), prefix=True)
         for name in map(topic, others):
-            yield Grant(who, "TOPIC", name, ("READ", "DESCRIBE", "CREATE"))
+            yield Right(who, "TOPIC", name, ("READ", "DESCRIBE", "CREATE"))
         if who in SERVICES:
             written = (topic(who), WARM_UP, *(dead_letters(topic(each)) for each in others))
-            yield from (Grant(who, "TOPIC", name, ("WRITE", "DESCRIBE", "CREATE")) for name in written)
+            yield from (Right(who, "TOPIC", name, ("WRITE", "DESCRIBE", "CREATE")) for name in written)

@@ -30,7 +30,7 @@ def bring_up_to_date(settings: LocalSettings) -> None:
     """Bring roles, tables and topics up to date with this code."""
     from mercato.kafka import Kafka
     from mercato.migrate import migrate
-    from mercato.rights import grants
+    from mercato.rights import rights
 
     known, auditor = passwords(settings.role_passwords), auditor_password(settings.role_passwords)
     for line in migrate(settings.database_url, known, auditor=auditor):
@@ -39,7 +39,7 @@ def bring_up_to_date(settings: LocalSettings) -> None:
         kafka = Kafka(settings.kafka_bootstrap)
         kafka.ensure_topics([service.name for service in SERVICES])
         if settings.kafka_bootstrap.access:  # where nobody is asked who they are, there is nobody to give rights to
-            kafka.permit(grants())
+            kafka.permit(rights())
         kafka.close()
 
 

@@ -16,7 +16,7 @@ from mercato.errors import Unavailable
 from mercato.kafka import Kafka
 from mercato.local import kafka as local
 from mercato.local.server import free_port
-from mercato.rights import FOLLOWS, SERVICES, grants
+from mercato.rights import FOLLOWS, SERVICES, rights
 from mercato.topic import dead_letters, topic
 
 TOPICS = [topic(each) for each in SERVICES]
@@ -44,7 +44,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             until(server.ready)
             operator = Kafka(told(local.OPERATOR, server.url))
             operator.ensure_topics(SERVICES)
-            operator.permit(grants())
+            operator.permit(rights())
             until(lambda: not set(written(told("order", server.url), [topic("order")]).values()) & {REFUSED})
             yield server.url
         finally:
@@ -144,7 +144,7 @@ def test_without_an_account_or_with_a_wrong_password_nothing_is_told(address: st
 
 def test_nobody_but_the_operator_gives_rights(address: str) -> None:
     with pytest.raises(Unavailable):
-        Kafka(told("order", address)).permit(grants())
+        Kafka(told("order", address)).permit(rights())
 
 
 PRODUCTION = {"MERCATO_NAME": "order", "MERCATO_ENVIRONMENT": "production", "MERCATO_KAFKA_BOOTSTRAP": "kafka:9092"}
