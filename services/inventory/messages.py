@@ -122,6 +122,10 @@ def stock_restocked(return_id: UUID, order_id: UUID, changes: Sequence[Change]) 
     return events.StockRestocked(return_id=str(return_id), order_id=str(order_id), levels=_levels(changes))
 
 
+def consignment_received(consignment_id: UUID, reference: str, changes: Sequence[Change]) -> Message:
+    return events.ConsignmentReceived(consignment_id=str(consignment_id), reference=reference, levels=_levels(changes))
+
+
 def stock_moved(change: Change) -> Message:
     """Goods that came in, or a correction."""
     if change.kind is Kind.RECEIVED:

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from mercato.errors import MercatoError, NotFound
 from mercato.etag import require_etag
 from mercato.group_commit import Turn
+from mercato.ids import uuid7
 from mercato.postgres import retried
 from mercato.rpc import Key
 from services.inventory import messages
@@ -21,6 +22,8 @@ from services.inventory.work import Work
 
 EXPIRED_AT_ONCE = 500
 FORGOTTEN_AT_ONCE = 1000
+TOLD_AT_ONCE = 250
+"""SKUs of a consignment that an event tells of: some ten kilobytes."""
 Outcome = Reservation | Exception
 
 
@@ -146,8 +149,8 @@ class Inventory:
             if work.idempotency.find(key) is not None:
                 return 0
             _require(work, warehouse_id)
-            for change in work.stock.bring(Kind.RECEIVED, warehouse_id, claims, reference):
-                _tell(work, change)
+            changes = work.stock.bring(Kind.RECEIVED, warehouse_id, claims, reference)
+            _tell_of_consignment(work, uuid7(), reference, changes)
             work.idempotency.made(key, warehouse_id)
         return len(claims)
 
@@ -259,6 +262,13 @@ def _tell_of(work: Work, reservation: Reservation, event: Message, changes: Sequ
 
 def _tell_reserved(work: Work, reservation: Reservation, changes: Sequence[Change]) -> None:
     _tell_of(work, reservation, messages.stock_reserved(reservation, changes), changes)
+
+
+def _tell_of_consignment(work: Work, consignment_id: UUID, reference: str, changes: Sequence[Change]) -> None:
+    for part, start in enumerate(range(0, len(changes), TOLD_AT_ONCE), 1):
+        told = messages.consignment_received(consignment_id, reference, changes[start : start + TOLD_AT_ONCE])
+        work.publish(told, str(consignment_id), part)
+    _tell_crossings(work, changes)
 
 
 def _tell(work: Work, change: Change) -> None:

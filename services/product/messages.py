@@ -307,6 +307,7 @@ def _level_of_one(event: Any) -> Iterable[inventory.LevelChange]:
 
 TELLS_OF_LEVELS: Mapping[type[Message], Callable[[Any], Iterable[inventory.LevelChange]]] = {
     inventory.StockReceived: _level_of_one,
+    inventory.ConsignmentReceived: _levels_of_many,
     inventory.StockAdjusted: _level_of_one,
     inventory.StockReserved: _levels_of_many,
     inventory.StockReleased: _levels_of_many,

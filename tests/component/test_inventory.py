@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from psycopg.errors import CheckViolation, InsufficientPrivilege
 
 from mercato import log
+from mercato.api.inventory.v1 import inventory_events_pb2 as events
 from mercato.api.inventory.v1 import inventory_pb2 as pb
 from mercato.api.inventory.v1.inventory_pb2_grpc import InventoryServiceStub
 from mercato.config import Settings, load
@@ -42,7 +43,7 @@ from services.inventory.queries import StockQueries
 from services.inventory.refusals import OutOfStock, UnknownWarehouse
 from services.inventory.servicer import InventoryServicer
 from services.inventory.store import InventoryWork
-from services.inventory.usecases import Inventory
+from services.inventory.usecases import TOLD_AT_ONCE, Inventory
 from tests.servers import FreshDatabase
 
 WAREHOUSE = staff("warehouse")
@@ -104,6 +105,19 @@ class Shop:
                 "select type from inventory.outbox where aggregate_id = %s order by version", [aggregate_id]
             ).fetchall()
         return [row[0].rpartition(".")[2] for row in rows]
+
+    def consignment(self, reference: str) -> list[events.ConsignmentReceived]:
+        """What is told of a consignment, part by part."""
+        with self.database.reading() as connection:
+            rows = connection.execute(
+                "select aggregate_id, version, payload from inventory.outbox"
+                " where type like '%.ConsignmentReceived' order by aggregate_id, version"
+            ).fetchall()
+        told = [(key, version, events.ConsignmentReceived.FromString(payload)) for key, version, payload in rows]
+        parts = [(key, version, event) for key, version, event in told if event.reference == reference]
+        assert [version for _, version, _ in parts] == [*range(1, len(parts) + 1)]
+        assert {(key, event.consignment_id) for key, _, event in parts} <= {(parts[0][0], parts[0][0])}
+        return [event for _, _, event in parts]
 
     def request_of(self, aggregate_id: str) -> set[str]:
         """The ids of the requests that events of this tell of."""
@@ -251,26 +265,39 @@ def _consignment(warehouse_id: str, request_id: str, *lines: tuple[str, int]) ->
     return pb.BatchReceiveStockRequest(
         warehouse_id=warehouse_id,
         lines=[pb.StockLine(sku=sku, quantity=quantity) for sku, quantity in lines],
-        reference="ship",
+        reference=f"ship {request_id}",
         request_id=request_id,
     )
 
 
-def test_a_consignment_is_booked_once_with_an_event_for_each_sku(shop: Shop) -> None:
+def test_a_consignment_is_booked_once_and_told_with_the_levels_after_it(shop: Shop) -> None:
     first, second, request_id = a_sku(), a_sku(), _id()
     shop.receive(first, 1)
     request = _consignment("north", request_id, (second, 3), (first, 2))
     assert [shop.operator.BatchReceiveStock(request).received for _ in range(3)] == [2, 0, 0]
     assert [shop.stock(sku).levels[0].on_hand for sku in (first, second)] == [3, 3]
-    assert shop.told(f"{first}@north") == ["StockReceived", "StockReceived"]
-    assert shop.told(f"{second}@north") == ["StockReceived"]
+    [told] = shop.consignment(request.reference)
+    levels = {(each.sku, each.warehouse_id, each.available, each.sequence, each.quantity) for each in told.levels}
+    assert levels == {(first, "north", 3, 2, 2), (second, "north", 3, 1, 3)}
+    assert shop.told(f"{first}@north") == ["StockReceived"]
 
 
-def test_a_consignment_of_thousands_is_answered(shop: Shop) -> None:
+def test_a_consignment_of_thousands_is_answered_and_told_in_parts(shop: Shop) -> None:
     skus = [a_sku() for _ in range(5000)]
     request = _consignment("south", _id(), *((sku, 7) for sku in skus))
     assert [shop.operator.BatchReceiveStock(request).received for _ in range(2)] == [5000, 0]
-    assert shop.told(f"{skus[-1]}@south") == ["StockReceived"]
+    parts = [[level.sku for level in each.levels] for each in shop.consignment(request.reference)]
+    assert sorted(chain.from_iterable(parts)) == sorted(skus)
+    assert {len(part) for part in parts} == {TOLD_AT_ONCE}
+
+
+def test_a_consignment_tells_of_each_sku_that_is_there_again(shop: Shop) -> None:
+    gone, new = a_sku(), a_sku()
+    before = shop.receive(gone, 1)
+    shop.adjust(gone, -1, before.etag)
+    shop.operator.BatchReceiveStock(_consignment("north", _id(), (gone, 9), (new, 9)))
+    assert shop.told(f"{gone}@north")[-1] == "BackInStock"
+    assert shop.told(f"{new}@north") == []
 
 
 def test_the_same_consignment_from_two_sides_is_booked_once(shop: Shop) -> None:

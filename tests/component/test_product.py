@@ -466,7 +466,13 @@ def test_every_event_that_moves_stock_tells_its_levels() -> None:
     known = [Level("milk", "north", 3, 7)]
     for one in (inventory.StockReceived, inventory.StockAdjusted):
         assert messages.levels(one(level=level)) == known
-    for many in (inventory.StockReserved, inventory.StockReleased, inventory.StockConsumed, inventory.StockRestocked):
+    for many in (
+        inventory.ConsignmentReceived,
+        inventory.StockReserved,
+        inventory.StockReleased,
+        inventory.StockConsumed,
+        inventory.StockRestocked,
+    ):
         assert messages.levels(many(levels=[level])) == known
     assert messages.levels(inventory.StockCommitted(order_id="x")) == []
 
