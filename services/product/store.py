@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -69,9 +70,6 @@ LOCK_OF: LiteralString = """
 # What joins the many of a message with all that there are is planned each time. A plan that was kept from a small shop
 # looks at every product for every row, and stays until rows are counted: for ever, if nothing lands meanwhile.
 KEEP_PLAN = False
-
-# Imports take turns message by message, so that two of the same rows do not both find them missing.
-TAKE_TURNS: LiteralString = "select pg_advisory_xact_lock('product'::regclass::oid::bigint)"
 
 # Rows travel as one JSON text: made and read by C on both sides, a fifth of what arrays of values cost.
 WRITE: LiteralString = """
@@ -277,11 +275,10 @@ class Products:
             return dict(cursor.execute(IMPORTED, [list(skus)], prepare=KEEP_PLAN).fetchall())
 
     def lock_of(self, skus: Sequence[str], *, drafts: bool) -> list[Product]:
-        """The products that have one of the SKUs, locked; nobody else imports until this transaction ends.
+        """The products that have one of the SKUs, locked.
 
         Where nothing but drafts will be written, which are not kept ready, levels may change meanwhile.
         """
-        self._connection.execute(TAKE_TURNS)
         self._begin(NOW if drafts else KEEP_LEVELS)
         with self._connection.cursor(row_factory=scalar_row) as cursor:
             ids = cursor.execute(LOCK_OF, [list(skus)], prepare=KEEP_PLAN).fetchall()
@@ -294,20 +291,23 @@ class Products:
         units = dict(self._connection.execute(UNITS, [skus]).fetchall()) if skus else {}
         return [_as_read(product, now, units) for product in products]
 
-    def write(self, products: Sequence[Product], ready: Serialize, marks: Mapping[str, bytes] | None = None) -> None:
-        """Write products as they shall be, new or not, and those on sale ready to be read. SkuTaken.
+    def write(self, products: Sequence[Product], ready: Serialize) -> None:
+        """Write products as they shall be, new or not, and those on sale ready to be read; their variants come next."""
+        if products:
+            self._connection.execute(WRITE, [_json([_product_row(product, ready) for product in products]), LAYOUT])
 
-        `marks` are of rows, by SKU.
+    def write_variants(self, products: Sequence[Product], marks: Mapping[str, bytes] | None = None) -> None:
+        """Write the variants of products that were written. SkuTaken.
+
+        `marks` are of rows of an import, by SKU. Whoever meets another's new SKU waits for what becomes of it. All of a
+        transaction's are written at once and in their order, or two with the same SKUs would wait for each other.
         """
-        if not products:
-            return
-        variants = [row for product in products for row in _variant_rows(product, marks or {})]
-        rows = [_product_row(product, ready) for product in products]
-        self._connection.execute(WRITE, [_json(rows), LAYOUT])
         if old := [product.id for product in products if product.version > 1]:
             kept = [variant.id for product in products for variant in product.variants]
             self._connection.execute(DROP_VARIANTS, [old, kept])
-        self._connection.execute(WRITE_VARIANTS, [_json(variants)])
+        rows = [row for product in products for row in _variant_rows(product, marks or {})]
+        if rows:
+            self._connection.execute(WRITE_VARIANTS, [_json(sorted(rows, key=itemgetter("sku")))])
 
     def learn(self, texts: Collection[str]) -> None:
         """Let who mistypes a word of these texts be led to it."""

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import zip_longest
 from typing import Any, TypeVar
 from uuid import UUID
 
+from mercato.abreast import abreast
 from mercato.errors import Conflict, NotFound
 from mercato.etag import check_etag, require_etag
 from mercato.ids import uuid7
@@ -19,6 +22,8 @@ from services.product.store import ProductWork, spelled
 REFRESHED_AT_ONCE = 20
 READY_AT_ONCE = 200
 LOOKS = 3
+LANDING = 2
+"""Messages of imports that are worked on at once: what Python makes and what the database writes takes equally long."""
 WRITTEN_AT_ONCE = 250
 
 T = TypeVar("T")
@@ -106,55 +111,95 @@ class Imports:
     def __init__(self, work: Callable[[], ProductWork]) -> None:
         """`work` opens a transaction."""
         self._work = work
+        self._hands = ThreadPoolExecutor(LANDING, "landing")
 
     def import_products(self, messages: Iterable[Sequence[Row | BadRow]]) -> Report:
-        """Make products as rows say: one transaction for each message, so that what came has landed."""
+        """Make products as rows say: one transaction for each message, so that what came has landed.
+
+        Messages land abreast: the database writes one while another is made. Those with a SKU in common land in turn.
+        """
         report, known = Report(), Known()
-        for message in messages:
-            report.refuse(row for row in message if isinstance(row, BadRow))
-            if rows := [row for row in message if isinstance(row, Row)]:
-                landed = self._land(rows, known)
-                report.add(landed.report)
-                known.note(landed)
+        land, parcels = partial(self._land, known), map(Parcel.of, messages)
+        for landed in abreast(self._hands, LANDING, land, parcels, Parcel.apart):
+            report.add(landed.report)
+            known.note(landed)
         return report
 
-    def _land(self, rows: Sequence[Row], known: "Known") -> "Landed":
+    def _land(self, known: "Known", parcel: "Parcel") -> "Landing":
+        if not parcel.rows:
+            return Landing(parcel.report(), known.shelves)
         for _ in range(LOOKS - 1):
             try:
-                return self._landed(rows, known)
+                return self._landed(parcel, known)
             except (SkuTaken, Conflict):
-                continue  # somebody created one of the products or renamed a category in between: look again
-        return self._landed(rows, known)
+                continue  # somebody created one of the products in between: look again
+        return self._landed(parcel, known)
 
-    def _landed(self, rows: Sequence[Row], known: "Known") -> "Landed":
+    def _landed(self, parcel: "Parcel", known: "Known") -> "Landing":
+        landing = self._sort_out(parcel, known)
+        if landing.rows:
+            with self._work() as work:
+                batch = _batch(work, landing.rows, landing.shelves)
+                landing.report.add(batch.report)
+                changed = work.products.as_read(batch.changed)
+                # The database works on what was sent while we make what comes next: it is given a part at a time.
+                with work.connection.pipeline():
+                    for products, told in zip_longest(_parts(changed), _parts(batch.told), fillvalue=()):
+                        work.products.write(products, encoding.ready)
+                        _publish(work, told)
+                        work.hand_over()
+                    work.products.write_variants(changed, batch.marks)
+        return landing
+
+    def _sort_out(self, parcel: "Parcel", known: "Known") -> "Landing":
+        """What there is to do. Categories and words that are new are made at once: others need not wait for them."""
         with self._work() as work:
-            shelves = work.categories.shelve({row.path for row in rows if row.path}, known.shelves)
+            shelves = work.categories.shelve({row.path for row in parcel.rows if row.path}, known.shelves)
             _publish_categories(work, work.categories.made)
-            rest = news(rows, shelves, work.products.imported(row.sku for row in rows))
-            report = Report(unchanged=len(rows) - len(rest))
-            if not rest:
-                return Landed(report, shelves)
-            batch = _batch(work, rest, shelves)
-            report.add(batch.report)
-            changed = work.products.as_read(batch.changed)
-            texts = spelled(changed)
-            # The database works on what was sent while we make what comes next, so it is given a part at a time.
-            with work.connection.pipeline():
-                work.products.learn(texts - known.texts)
-                for products, told in zip_longest(_parts(changed), _parts(batch.told), fillvalue=()):
-                    work.products.write(products, encoding.ready, batch.marks)
-                    _publish(work, told)
-                    work.hand_over()
-        return Landed(report, shelves, texts)
+            rows = news(parcel.rows, shelves, work.products.imported(parcel.skus))
+            texts = {text for row in rows for text in (row.title, row.brand, *row.path)}
+            work.products.learn(texts - known.texts)
+        return Landing(parcel.report(unchanged=len(parcel.rows) - len(rows)), shelves, texts, rows)
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
-    """What became of a message's rows, and what need not be looked for again now that it is committed."""
+class Parcel:
+    """The rows of a message."""
+
+    rows: Sequence[Row]
+    bad: Sequence[BadRow]
+    skus: AbstractSet[str]
+
+    @classmethod
+    def of(cls, message: Iterable[Row | BadRow]) -> "Parcel":
+        """Good rows and bad ones."""
+        rows, bad = list[Row](), list[BadRow]()
+        for row in message:
+            rows.append(row) if isinstance(row, Row) else bad.append(row)
+        return cls(rows, bad, {row.sku for row in rows})
+
+    def apart(self, other: "Parcel") -> bool:
+        """Whether it has no SKU in common with another."""
+        return self.skus.isdisjoint(other.skus)
+
+    def report(self, unchanged: int = 0) -> Report:
+        """What is to be told before any row lands."""
+        report = Report(unchanged=unchanged)
+        report.refuse(self.bad)
+        return report
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """A message on its way into the catalogue."""
 
     report: Report
+    """What became of its rows."""
     shelves: Mapping[tuple[str, ...], Shelf]
     texts: AbstractSet[str] = frozenset()
+    """Those whose words are known now, as the shelves are."""
+    rows: Sequence[Row] = ()
+    """Those that may say something new."""
 
 
 @dataclass(slots=True)
@@ -164,9 +209,9 @@ class Known:
     shelves: Mapping[tuple[str, ...], Shelf] = field(default_factory=dict)
     texts: set[str] = field(default_factory=set)
 
-    def note(self, landed: Landed) -> None:
+    def note(self, landed: Landing) -> None:
         """Remember what is committed."""
-        self.shelves = landed.shelves
+        self.shelves = {**self.shelves, **landed.shelves}
         self.texts |= landed.texts
 
 
@@ -205,7 +250,9 @@ def _shelved(work: ProductWork, values: Mapping[str, Any]) -> dict[str, Any]:
 def _save(work: ProductWork, before: Product | None, after: Product) -> None:
     counted, told = tell(before, after)
     if told:
-        work.products.write(work.products.as_read([counted]), encoding.ready)
+        written = work.products.as_read([counted])
+        work.products.write(written, encoding.ready)
+        work.products.write_variants(written)
         work.products.learn(spelled([counted]))
         _publish(work, told)
 

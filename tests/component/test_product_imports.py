@@ -1,14 +1,19 @@
 """Rows that come again: the same one is not looked at, and nothing else is ever taken for it."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from uuid import UUID
 
 import pytest
 
 from mercato.api.product.v1 import product_pb2 as pb
 from mercato.postgres import Database
+from mercato.testing import all_at_once
 from services.product.store import FOLLOW_ALONE, ProductWork
 from services.product.usecases import WRITTEN_AT_ONCE
 from tests.component.product_shop import Shop, a_name, a_product, a_row, a_sku, a_variant, opened
+from tests.component.reader import LONG, until
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +100,34 @@ def test_a_long_message_lands_whole_and_tells_of_each_row_in_its_order(shop: Sho
     told = [(version, event.DESCRIPTOR.name) for version, event in shop.told(product.id)]
     assert told == [(1, "ProductCreated"), (2, "ProductUpdated"), (3, "PriceChanged")]
     assert counts(shop.bring(rows[1:-1])) == (0, 0, len(rows) - 2, 0)
+
+
+def test_messages_without_a_common_sku_land_beside_each_other(shop: Shop) -> None:
+    """The first one cannot land before the second has: somebody holds its product until then."""
+    held = found(shop, shop.create(a_product(a_variant(a_sku()))).variants[0].sku)
+    late, prompt = a_row(held.variants[0].sku, title="Rye"), a_row(cents=None)
+
+    def landed() -> bool:
+        return bool(shop.search(prompt.sku, who=shop.catalog, state=pb.Product.DRAFT))
+
+    with ThreadPoolExecutor(1) as hands:
+        with ProductWork(shop.database, service="product") as work:
+            work.products.lock(UUID(held.id))
+            brought = hands.submit(shop.bring, [late], [prompt])
+            until(landed)
+            assert not brought.done()
+        assert counts(brought.result(LONG)) == (1, 1, 0, 0)
+
+
+def test_imports_of_the_same_rows_in_other_orders_at_once_make_each_product_once(shop: Shop) -> None:
+    name = a_name()
+    rows = [a_row(brand=name, category_path=[name]) for _ in range(2 * WRITTEN_AT_ONCE)]
+    orders = [rows, rows[::-1], rows[WRITTEN_AT_ONCE:] + rows[:WRITTEN_AT_ONCE], rows[::2] + rows[1::2]]
+    reports = all_at_once([partial(shop.bring, order[: len(rows) // 2], order[len(rows) // 2 :]) for order in orders])
+    assert not [each for each in reports if isinstance(each, Exception)]
+    told = [counts(each) for each in reports if not isinstance(each, Exception)]
+    assert [sum(column) for column in zip(*told, strict=True)] == [len(rows), 0, 3 * len(rows), 0]
+    assert {version for each in shop.listed(brand=name) for version, _ in shop.told(each.id)} == {1}
 
 
 def test_what_an_import_looks_for_is_planned_for_the_shop_as_it_is_now(product_database: Database) -> None:
