@@ -1,12 +1,12 @@
 """The gateway as a process: `python -m gateway`."""
 
 import asyncio
-import gc
 import sys
 
 from gateway.config import GatewayConfig
 from gateway.server import run
 from mercato import log
+from mercato.collector import settle
 from mercato.config import BadSettings, Settings, load
 from mercato.keys import UnfitKey
 
@@ -22,13 +22,6 @@ def main() -> int:
         print(f"mercato: {problem}", file=sys.stderr)
         return 2
     return 0
-
-
-def settle() -> None:
-    """Let the collector leave alone what was imported, and look less often: it took 7 % of a read's CPU."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 if __name__ == "__main__":

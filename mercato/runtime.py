@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from mercato import log
+from mercato.collector import settle
 from mercato.config import BadSettings, Settings, load
 from mercato.failpoint import BadFailpoint, arm
 from mercato.keys import UnfitKey
@@ -65,6 +66,7 @@ def run(build: Callable[[C, Stack], Process], config: type[C]) -> NoReturn:
     log.configure(settings.name, settings.log_level)
     if sys.argv[1:2] == ["projections"]:
         sys.exit(_about_projections(settings, lambda stack: build(own, stack), sys.argv[2:]))
+    settle()
     sys.exit(_live(settings, lambda stack: build(own, stack)))
 
 

@@ -3,6 +3,7 @@
 from rich.console import Console
 
 from mercato.auth import Signer
+from mercato.collector import settle
 from mercato.local.mesh import Mesh
 from mercato.rpc.channel import Channels
 
@@ -12,6 +13,7 @@ def seed_shop(here: Mesh) -> None:
     from shop.progress import Stages
     from shop.seed import Seed
 
+    settle()
     password = here.settings.demo_password.reveal() or here.demo_password
     channels = Channels(Signer.load(here.home.keys, "operator"), here.targets)
     stages = Stages(Console())
