@@ -68,16 +68,16 @@ class Catalogue:
             note(Dirt.NO_TYPE, row.line)
         if not row.size.strip():
             note(Dirt.NO_SIZE, row.line)
-        price = prices.get(row.product_id)
+        price, content = prices.get(row.product_id), size(row.size)
         if not price:
             note(Dirt.NEVER_SOLD if price is None else Dirt.BELOW_A_CENT, row.line)
         return Grocery(
             line=row.line,
             sku=sku(row.product_id),
-            title=title(row),
+            title=f"{_name(row.department, row.category, row.type)} {content}".strip(),
             brand=row.brand,
             path=_path(row.department, row.category, row.type),
-            size=size(row.size),
+            size=content,
             manufacturer=row.manufacturer_id,
             price=price or None,
         )
@@ -93,11 +93,6 @@ def sku(product_id: str) -> str:
         return product_id
 
 
-def title(row: ProductRow) -> str:
-    """What to call it: its type and size; the category before a type that says little by itself."""
-    return f"{_name(row.department, row.category, row.type)} {size(row.size)}".strip()
-
-
 @cache
 def _path(*levels: str) -> tuple[str, ...]:
     return tuple(words(level) for level in levels if level.strip())
@@ -105,6 +100,7 @@ def _path(*levels: str) -> tuple[str, ...]:
 
 @cache
 def _name(department: str, category: str, type_: str) -> str:
+    """What to call it, before its size: its type; the category before a type that says little by itself."""
     name = words(type_) or words(category) or words(department)
     return f"{words(category)}: {name}" if category and is_vague(type_) else name
 

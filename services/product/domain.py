@@ -202,6 +202,11 @@ def tell(before: Product | None, after: Product) -> tuple[Product, list[Told]]:
     return counted, [Told(counted, each, before.events + place) for place, each in enumerate(happenings, start=1)]
 
 
+def latest(told: Iterable[Told]) -> list[Product]:
+    """The products that are told of, each as it is in the end."""
+    return list({each.product.id: each.product for each in told}.values())
+
+
 def _happenings(before: Product, after: Product) -> Iterable[Happening]:
     if before == after:
         return
@@ -312,18 +317,19 @@ class Level:
 class Change:
     """What may be reserved of a SKU in its best warehouse, before and after inventory told of its levels.
 
-    `sequence` is greater for what was told later.
+    `sold` says whether there is a product of it, `sequence` is greater for what was told later.
     """
 
     sku: str
     before: int | None
     after: int
+    sold: bool
     sequence: int
 
     @property
     def shows(self) -> bool:
         """Whether the shop says another thing of it than before."""
-        return Availability.of(self.before) is not Availability.of(self.after)
+        return self.sold and Availability.of(self.before) is not Availability.of(self.after)
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,6 +129,7 @@ def _facts(message: Descriptor) -> Callable[[Product], bytes]:
     fact = events.VariantFact.DESCRIPTOR
     product_id, title, brand, state = (_text(message, each) for each in ("product_id", "title", "brand", "state"))
     states = {each: state(each) for each in State}
+    availabilities = {each: _text(fact, "availability")(each) for each in Availability}
     category, variants = _shelf(message), _tag(message, "variants")
     sku, size, price = _text(fact, "sku"), _text(fact, "size"), _price(fact, "price")
 
@@ -138,7 +139,10 @@ def _facts(message: Descriptor) -> Callable[[Product], bytes]:
         return title(given_title) + brand(given_brand)
 
     def write(product: Product) -> bytes:
-        told = (sku(each.sku) + size(each.size) + price(each.price) for each in product.variants)
+        told = (
+            sku(each.sku) + size(each.size) + price(each.price) + availabilities[each.availability]
+            for each in product.variants
+        )
         return b"".join(
             (
                 product_id(str(product.id)),

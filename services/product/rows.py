@@ -157,16 +157,10 @@ class Batch:
         """Begin with the products that have one of the rows' SKUs."""
         self._now = now
         self._products = {variant.sku: product for product in products for variant in product.variants}
-        self._changed: dict[object, Product] = {}
         self.marks: dict[str, bytes] = {}
         """By SKU, of the rows that made products what they are."""
         self.told: list[Told] = []
         self.report = Report()
-
-    @property
-    def changed(self) -> list[Product]:
-        """The products to write."""
-        return list(self._changed.values())
 
     def take(self, row: Row, shelf: Shelf | None) -> None:
         """Do what a row says, or note why not."""
@@ -186,7 +180,6 @@ class Batch:
             self.report.unchanged += 1
             return
         self.told += told
-        self._changed[after.id] = after
         for variant in after.variants:
             self._products[variant.sku] = after
             self.marks.pop(variant.sku, None)

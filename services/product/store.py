@@ -248,7 +248,8 @@ FOLLOW: LiteralString = """
                coalesce(w.sequence, b.sequence) as sequence
         from written w full join before b using (sku, warehouse_id)
     )
-    select sku, max(was) as before, max(available) as after, sum(sequence)::bigint as sequence
+    select sku, max(was) as before, max(available) as after, sum(sequence)::bigint as sequence,
+           exists (select from variant v where v.sku = after.sku) as sold
     from after where sku in (select sku from written) group by sku order by sku
 """
 

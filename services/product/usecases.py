@@ -15,7 +15,19 @@ from mercato.etag import check_etag, require_etag
 from mercato.ids import uuid7
 from mercato.rpc import Key
 from services.product import encoding, messages
-from services.product.domain import Availability, Category, Level, Product, Shelf, SkuTaken, State, Told, keep_ids, tell
+from services.product.domain import (
+    Availability,
+    Category,
+    Level,
+    Product,
+    Shelf,
+    SkuTaken,
+    State,
+    Told,
+    keep_ids,
+    latest,
+    tell,
+)
 from services.product.rows import BadRow, Batch, Report, Row, news
 from services.product.store import ProductWork, spelled
 
@@ -141,12 +153,13 @@ class Imports:
             with self._work() as work:
                 batch = _batch(work, landing.rows, landing.shelves)
                 landing.report.add(batch.report)
-                changed = work.products.as_read(batch.changed)
+                told = _as_read(work, batch.told)
+                changed = latest(told)
                 # The database works on what was sent while we make what comes next: it is given a part at a time.
                 with work.connection.pipeline():
-                    for products, told in zip_longest(_parts(changed), _parts(batch.told), fillvalue=()):
+                    for products, events in zip_longest(_parts(changed), _parts(told), fillvalue=()):
                         work.products.write(products, encoding.ready)
-                        _publish(work, told)
+                        _publish(work, events)
                         work.hand_over()
                     work.products.write_variants(changed, batch.marks)
         return landing
@@ -248,13 +261,19 @@ def _shelved(work: ProductWork, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _save(work: ProductWork, before: Product | None, after: Product) -> None:
-    counted, told = tell(before, after)
+    told = _as_read(work, tell(before, after)[1])
     if told:
-        written = work.products.as_read([counted])
+        written = latest(told)
         work.products.write(written, encoding.ready)
         work.products.write_variants(written)
-        work.products.learn(spelled([counted]))
+        work.products.learn(spelled(written))
         _publish(work, told)
+
+
+def _as_read(work: ProductWork, told: Sequence[Told]) -> list[Told]:
+    """What is told, of products as they will be read."""
+    products = work.products.as_read([each.product for each in told])
+    return [each._replace(product=product) for each, product in zip(told, products, strict=True)]
 
 
 def _publish(work: ProductWork, told: Iterable[Told]) -> None:

@@ -421,7 +421,7 @@ def test_levels_of_the_same_skus_come_in_any_order_at_once(shop: Shop) -> None:
 
 
 def test_what_the_shop_says_of_a_sku_is_told_when_it_changes(shop: Shop) -> None:
-    sku = a_sku()
+    sku = shop.create(a_product()).variants[0].sku
     for number, (warehouse, units) in enumerate(
         [("north", 9), ("north", 8), ("north", 5), ("south", 7), ("south", 0), ("north", 0), ("north", 0)], start=1
     ):
@@ -432,8 +432,33 @@ def test_what_the_shop_says_of_a_sku_is_told_when_it_changes(shop: Shop) -> None
     assert versions == sorted(set(versions))
 
 
-def test_who_tells_the_same_levels_at_once_tells_of_one_change(shop: Shop) -> None:
+def test_nobody_is_told_of_a_sku_that_is_not_sold_until_it_is(shop: Shop) -> None:
     sku = a_sku()
+    shop.stock(Level(sku, "north", 5, 1))
+    assert shop.told(sku) == []
+    made = shop.create(a_product(a_variant(sku)))
+    brought = found_by_import(shop, stocked := a_sku())
+    assert [each.variants[0].availability for each in (made, brought)] == [
+        pb.Availability.LOW,
+        pb.Availability.IN_STOCK,
+    ]
+    for product, said in ((made, "LOW"), (brought, "IN_STOCK")):
+        ((_, event),) = shop.told(product.id)
+        assert [each.availability for each in event.variants] == [said]
+    shop.stock(Level(sku, "north", 0, 2), Level(stocked, "north", 0, 2))
+    assert [[event.availability for _, event in shop.told(each)] for each in (sku, stocked)] == [["OUT_OF_STOCK"]] * 2
+
+
+def found_by_import(shop: Shop, sku: str) -> pb.Product:
+    """A product that an import made of a SKU of which there was plenty."""
+    shop.stock(Level(sku, "north", 50, 1))
+    shop.bring([a_row(sku)])
+    [product] = shop.search(sku)
+    return product
+
+
+def test_who_tells_the_same_levels_at_once_tells_of_one_change(shop: Shop) -> None:
+    sku = shop.create(a_product()).variants[0].sku
     at_once(lambda: shop.stock(Level(sku, "north", 9, 1)), 4)
     assert [event.availability for _, event in shop.told(sku)] == ["IN_STOCK"]
 

@@ -26,6 +26,7 @@ from services.product.domain import (
     Updated,
     Variant,
     keep_ids,
+    latest,
     tell,
     trees,
 )
@@ -194,7 +195,7 @@ def test_a_row_without_a_price_is_a_draft() -> None:
     batch.take(a_row(cents=None), None)
     batch.take(a_row("rye"), None)
     batch.take(a_row("oat", state=State.DRAFT), None)
-    assert [each.state for each in batch.changed] == [State.DRAFT, State.ACTIVE, State.DRAFT]
+    assert [each.state for each in latest(batch.told)] == [State.DRAFT, State.ACTIVE, State.DRAFT]
 
 
 def test_the_second_row_of_a_sku_sees_the_first() -> None:
@@ -204,7 +205,7 @@ def test_the_second_row_of_a_sku_sees_the_first() -> None:
     batch.take(a_row(cents=200), None)
     assert (batch.report.created, batch.report.unchanged, batch.report.updated) == (1, 1, 1)
     assert [each.number for each in batch.told] == [1, 2]
-    [product] = batch.changed
+    [product] = latest(batch.told)
     assert product.prices == [200]
 
 
@@ -212,7 +213,7 @@ def test_a_row_changes_its_own_variant_alone() -> None:
     product = a_product(a_variant("a", 100), a_variant("b", 200))
     batch = Batch([product], NOW)
     batch.take(a_row("b", 300), None)
-    assert [each.prices for each in batch.changed] == [[100, 300]]
+    assert [each.prices for each in latest(batch.told)] == [[100, 300]]
     assert [each.happening for each in batch.told] == [Repriced("b", Money(200, "USD"), Money(300, "USD"))]
 
 
@@ -234,7 +235,7 @@ def test_a_renamed_category_does_not_make_rows_differ() -> None:
 def test_a_row_that_cannot_be_done_is_told_and_changes_nothing(product: Product, row: Row, reason: str) -> None:
     batch = Batch([product], NOW)
     batch.take(row, None)
-    assert (batch.changed, batch.told, batch.report.failed) == ([], [], 1)
+    assert (latest(batch.told), batch.told, batch.report.failed) == ([], [], 1)
     assert batch.report.bad[0].reason == reason
 
 

@@ -100,7 +100,12 @@ def facts(product: Product) -> dict[str, Any]:
         "category_path": told.category_path,
         "state": product.state,
         "variants": [
-            events.VariantFact(sku=each.sku, size=each.size, price=each.price if each.HasField("price") else None)
+            events.VariantFact(
+                sku=each.sku,
+                size=each.size,
+                price=each.price if each.HasField("price") else None,
+                availability=pb.Availability.Name(each.availability),
+            )
             for each in told.variants
         ],
     }
