@@ -15,7 +15,8 @@ from mercato.money import Money, digits
 from mercato.postgres import Database
 from services.product import search
 from services.product.domain import Availability, Category, Node, Offer, Product, State, trees
-from services.product.store import CATEGORY, LAYOUT, READ, Serialize, category_of, product_of
+from services.product.store import LAYOUT, READ, Serialize, product_of
+from services.product.tree import CATEGORY, category_of
 
 # What a list or a search is narrowed to. Parameters that are null fold away when the statement is planned: it is
 # planned for its values each time (prepare=False), for a plan that fits all of them fits none. Stock is a maximum and

@@ -1,4 +1,4 @@
-"""The tables of the catalogue: every write, and the reads that writes decide by. All of it takes many at once."""
+"""Products and their variants in PostgreSQL: every write, and the reads that writes decide by, of many at once."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -9,32 +9,15 @@ from uuid import UUID
 
 import orjson
 from psycopg import Connection
-from psycopg.rows import class_row, kwargs_row, scalar_row
+from psycopg.rows import kwargs_row, scalar_row
 
-from mercato.errors import InvalidArgument, MercatoError, NotFound
-from mercato.ids import uuid7
+from mercato.errors import NotFound
 from mercato.money import Money
 from mercato.postgres import Work
-from services.product import search
-from services.product.domain import (
-    DEEPEST,
-    Availability,
-    Category,
-    CategoryNameTaken,
-    Change,
-    Level,
-    Product,
-    Shelf,
-    SkuTaken,
-    State,
-    UnknownCategory,
-    Variant,
-)
-
-
-def _too_deep() -> MercatoError:
-    return InvalidArgument.of("category.parentId", f"would be deeper than {DEEPEST} levels", "TOO_DEEP")
-
+from services.product import tree, vocabulary
+from services.product.domain import Availability, Product, Shelf, SkuTaken, State, Variant
+from services.product.levels import Levels
+from services.product.tree import Categories
 
 LAYOUT = 1
 """How ready products are made: raised with whatever changes the bytes of a product that is the same."""
@@ -43,7 +26,7 @@ Serialize = Callable[[Product], bytes]
 Amend = Callable[[bytes, Mapping[str, Availability]], bytes]
 """A ready product with other availabilities of some SKUs."""
 
-CONSTRAINTS = {"variant_sku": SkuTaken, "category_name": CategoryNameTaken, "category_depth": _too_deep}
+CONSTRAINTS = {"variant_sku": SkuTaken, **tree.CONSTRAINTS}
 
 PRODUCT: LiteralString = """
     p.id, p.title, p.description, p.brand, p.category_id, c.path, p.attributes, p.state, p.version, p.events,
@@ -52,10 +35,6 @@ PRODUCT: LiteralString = """
                                       (select max(l.available) from level l where l.sku = v.sku)) order by v.position)
      from variant v where v.product_id = p.id) as variants
 """
-CATEGORY: LiteralString = (
-    "c.id, c.parent_id, c.name, c.ancestry, c.path, c.version, c.events, c.create_time, c.update_time"
-)
-
 READ: LiteralString = f"""
     select {PRODUCT} from product p left join category c on c.id = p.category_id where p.id = any(%b)
 """
@@ -152,107 +131,6 @@ IMPORTED: LiteralString = """
     where v.sku = any(%b::text[])
 """
 
-# In the order of the words: two transactions that learn the same ones wait for each other instead of deadlocking.
-LEARN: LiteralString = """
-    insert into word (spelling)
-    select distinct s.spelling
-    from unnest(%s::text[]) as t (given),
-         unnest(tsvector_to_array(to_tsvector('catalog.spelled', t.given))) as s (spelling)
-    where length(s.spelling) between 3 and 40
-      and not exists (select from word w where w.spelling = s.spelling collate "C")
-    order by s.spelling
-    on conflict do nothing
-"""
-
-# Who changes the tree does so alone, for a path is made of many rows. Readers and products do not wait.
-LOCK_TREE: LiteralString = "lock table category in share row exclusive mode"
-
-ADD_CATEGORY: LiteralString = """
-    insert into category (id, parent_id, name, ancestry, path) values (%s, %s, %s, %s, %s)
-"""
-
-# The moved category and all below it: the beginning of their paths is another.
-MOVE_CATEGORY: LiteralString = """
-    update category c
-    set parent_id = case when c.id = %(id)s then %(parent_id)s else c.parent_id end,
-        name = case when c.id = %(id)s then %(name)s else c.name end,
-        version = c.version + (c.id = %(id)s)::int,
-        events = c.events + 1,
-        update_time = case when c.id = %(id)s then now() else c.update_time end,
-        ancestry = %(ancestry)s::uuid[] || c.ancestry[%(depth)s + 1 :],
-        path = %(path)s::text[] || c.path[%(depth)s + 1 :]
-    where c.ancestry @> array[%(id)s::uuid]
-    returning c.id, c.parent_id, c.name, c.ancestry, c.path, c.version, c.events
-"""
-
-NOTE_RENAMED: LiteralString = """
-    insert into renamed_category (category_id)
-    select id from category where ancestry @> array[%s::uuid] order by id
-    on conflict do nothing
-"""
-
-REFRESH: LiteralString = """
-    with due as (
-        delete from renamed_category
-        where category_id in (select category_id from renamed_category limit %s for update skip locked)
-        returning category_id
-    ),
-    refreshed as (
-        update product p
-        set document = document(
-            p.title, p.brand, array_to_string(c.path, ' '),
-            (select coalesce(string_agg(concat_ws(' ', v.sku, v.barcode, v.title), ' '), '')
-             from variant v where v.product_id = p.id),
-            p.description)
-        from category c
-        where c.id = p.category_id and c.id in (select category_id from due)
-    )
-    select count(*) from due
-"""
-
-MAKE_CATEGORIES: LiteralString = """
-    insert into category (id, parent_id, name, ancestry, path)
-    select w.id, w.parent_id, w.name, coalesce(p.ancestry, '{}') || w.id, coalesce(p.path, '{}') || w.name
-    from unnest(%(ids)b::uuid[], %(parents)b::uuid[], %(names)b::text[]) as w (id, parent_id, name)
-    left join category p on p.id = w.parent_id
-    on conflict on constraint category_name do nothing
-    returning id, parent_id, name, ancestry, path
-"""
-FIND_CATEGORIES: LiteralString = """
-    select c.id, c.parent_id, c.name
-    from unnest(%(parents)b::uuid[], %(names)b::text[]) as w (parent_id, name)
-    join category c on c.name = w.name and c.parent_id is not distinct from w.parent_id
-"""
-
-# In the order of the key, as everywhere: two consumers with levels of the same SKUs do not deadlock.
-# What is read beside the writing is the table as it was. So only one follows at a time: the second would tell of a
-# change from what the first has already changed.
-FOLLOW_ALONE: LiteralString = "select pg_advisory_xact_lock('level'::regclass::oid::bigint)"
-FOLLOW: LiteralString = """
-    with given as materialized (
-        select *
-        from unnest(%b::text[], %b::text[], %b::int[], %b::bigint[]) as n (sku, warehouse_id, available, sequence)
-    ),
-    before as materialized (
-        select l.* from level l where l.sku in (select sku from given)
-    ),
-    written as (
-        insert into level as l (sku, warehouse_id, available, sequence)
-        select sku, warehouse_id, available, sequence from given order by sku, warehouse_id
-        on conflict (sku, warehouse_id) do update set available = excluded.available, sequence = excluded.sequence
-        where excluded.sequence > l.sequence
-        returning l.sku, l.warehouse_id, l.available, l.sequence
-    ),
-    after as (
-        select coalesce(w.sku, b.sku) as sku, b.available as was, coalesce(w.available, b.available) as available,
-               coalesce(w.sequence, b.sequence) as sequence
-        from written w full join before b using (sku, warehouse_id)
-    )
-    select sku, max(was) as before, max(available) as after, sum(sequence)::bigint as sequence,
-           exists (select from variant v where v.sku = after.sku) as sold
-    from after where sku in (select sku from written) group by sku order by sku
-"""
-
 
 class Products:
     """Products and their variants in PostgreSQL."""
@@ -313,7 +191,7 @@ class Products:
     def learn(self, texts: Collection[str]) -> None:
         """Let who mistypes a word of these texts be led to it."""
         if texts:
-            _learn(self._connection, texts)
+            vocabulary.learn(self._connection, texts)
 
     def redo(self, most: int, ready: Serialize) -> int:
         """Make ready what is not, of as many products; how many there were."""
@@ -353,107 +231,6 @@ class Products:
             return cursor.execute(READ, [list(ids)], prepare=KEEP_PLAN).fetchall()
 
 
-class Categories:
-    """The tree in PostgreSQL."""
-
-    def __init__(self, connection: Connection[Any]) -> None:
-        """Work on the connection of an open transaction."""
-        self._connection = connection
-        self.made: list[Category] = []
-        """The categories that `shelve` made in this transaction."""
-
-    def lock(self) -> None:
-        """Let nobody else change the tree until this transaction ends."""
-        self._connection.execute(LOCK_TREE)
-
-    def find(self, category_id: UUID) -> Category | None:
-        """A category as it is, which nobody renames or moves until this transaction ends."""
-        statement: LiteralString = f"select {CATEGORY} from category c where c.id = %s for share"
-        with self._connection.cursor(row_factory=kwargs_row(category_of)) as cursor:
-            return cursor.execute(statement, [category_id]).fetchone()
-
-    def get(self, category_id: UUID | None) -> Category | None:
-        """The same; None for none. UnknownCategory."""
-        if category_id is None:
-            return None
-        if found := self.find(category_id):
-            return found
-        raise UnknownCategory(category_id=str(category_id))
-
-    def add(self, category: Category) -> None:
-        """Make a new one. CategoryNameTaken."""
-        values = [category.id, category.parent_id, category.name, list(category.ancestry), list(category.path)]
-        self._connection.execute(ADD_CATEGORY, values)
-        _learn(self._connection, [category.name])
-
-    def move(self, before: Category, after: Category) -> list[Category]:
-        """Write its new name and place, and the paths of all below; all of these. CategoryNameTaken."""
-        values = {
-            "id": after.id,
-            "parent_id": after.parent_id,
-            "name": after.name,
-            "ancestry": list(after.ancestry),
-            "path": list(after.path),
-            "depth": len(before.path),
-        }
-        with self._connection.cursor(row_factory=kwargs_row(category_of)) as cursor:
-            moved = cursor.execute(MOVE_CATEGORY, values).fetchall()
-        self._connection.execute(NOTE_RENAMED, [after.id])
-        _learn(self._connection, [after.name])
-        return moved
-
-    def shelve(
-        self, paths: Collection[tuple[str, ...]], known: Mapping[tuple[str, ...], Shelf]
-    ) -> dict[tuple[str, ...], Shelf]:
-        """The categories of these paths and those above, made where they are missing."""
-        shelves = dict(known)
-        if all(path in shelves for path in paths):
-            return shelves
-        self.lock()
-        for depth in range(1, max(map(len, paths)) + 1):
-            wanted = {path[:depth] for path in paths if len(path) >= depth} - shelves.keys()
-            if wanted:
-                shelves |= self._shelve(sorted(wanted), shelves)
-        return shelves
-
-    def _shelve(
-        self, paths: Sequence[tuple[str, ...]], above: Mapping[tuple[str, ...], Shelf]
-    ) -> dict[tuple[str, ...], Shelf]:
-        parents = [above[path[:-1]].id if len(path) > 1 else None for path in paths]
-        places = {"parents": parents, "names": [path[-1] for path in paths]}
-        with self._connection.cursor(row_factory=kwargs_row(category_of)) as cursor:
-            self.made += cursor.execute(MAKE_CATEGORIES, places | {"ids": [uuid7() for _ in paths]}).fetchall()
-        rows = self._connection.execute(FIND_CATEGORIES, places).fetchall()
-        ids = {(parent_id, name): id_ for id_, parent_id, name in rows}
-        return {path: Shelf(ids[parent, path[-1]], path) for path, parent in zip(paths, parents, strict=True)}
-
-    def refresh(self, most: int) -> int:
-        """Let products of categories that were renamed be found by the new names: how many categories are done."""
-        with self._connection.cursor(row_factory=scalar_row) as cursor:
-            return int(cursor.execute(REFRESH, [most]).fetchone() or 0)
-
-
-class Levels:
-    """What inventory told of stock."""
-
-    def __init__(self, connection: Connection[Any]) -> None:
-        """Work on the connection of an open transaction."""
-        self._connection = connection
-
-    def follow(self, levels: Iterable[Level]) -> list[Change]:
-        """Note levels, unless newer ones are known; what that changes of each SKU."""
-        newest: dict[tuple[str, str], Level] = {}
-        for level in levels:
-            place = level.sku, level.warehouse_id
-            if place not in newest or newest[place].sequence < level.sequence:
-                newest[place] = level
-        if not newest:
-            return []
-        self._connection.execute(FOLLOW_ALONE)
-        with self._connection.cursor(row_factory=class_row(Change)) as cursor:
-            return cursor.execute(FOLLOW, _level_columns(list(newest.values()))).fetchall()
-
-
 class ProductWork(Work):
     """One transaction on the catalogue, and the events that leave with it."""
 
@@ -484,11 +261,6 @@ def variant_of(
     """A variant, its availability that of its best warehouse."""
     money = None if price is None else Money(price, currency)
     return Variant(UUID(id_), sku, title, size, barcode, money, Availability.of(units))
-
-
-def category_of(ancestry: list[UUID], path: list[str], **columns: Any) -> Category:
-    """A row of CATEGORY."""
-    return Category(ancestry=tuple(ancestry), path=tuple(path), **columns)
 
 
 def _as_read(product: Product, now: datetime, units: Mapping[str, int]) -> Product:
@@ -554,19 +326,5 @@ def _variant_row(product: Product, position: int, variant: Variant) -> dict[str,
     }
 
 
-def _level_columns(levels: Sequence[Level]) -> list[list[Any]]:
-    return [
-        [level.sku for level in levels],
-        [level.warehouse_id for level in levels],
-        [level.available for level in levels],
-        [level.sequence for level in levels],
-    ]
-
-
 def _json(rows: Sequence[Mapping[str, Any]]) -> str:
     return orjson.dumps(rows).decode()
-
-
-def _learn(connection: Connection[Any], texts: Iterable[str]) -> None:
-    # Split here: of the thousand texts of an import's message there are a few hundred different words.
-    connection.execute(LEARN, [list(search.words(" ".join(set(texts))))])

@@ -17,7 +17,14 @@ SPEAK_PROTOBUF = {
     *("app", "consumers", "encoding", "evolution", "messages", "projections"),
     *("public_events", "servicer", "stored", "stubs"),
 }
-SPEAK_SQL = {"holds", "queries", "store"}  # `holds` is the part of delivery's store that is about holds
+SPEAK_SQL = {
+    "holds",
+    "levels",
+    "queries",
+    "store",
+    "tree",
+    "vocabulary",
+}  # parts of a store are named for what is in them
 DOMAIN_MAY_IMPORT = {"mercato.errors", "mercato.ids", "mercato.money"}
 
 

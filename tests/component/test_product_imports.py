@@ -10,7 +10,8 @@ import pytest
 from mercato.api.product.v1 import product_pb2 as pb
 from mercato.postgres import Database
 from mercato.testing import all_at_once
-from services.product.store import FOLLOW_ALONE, ProductWork
+from services.product.levels import FOLLOW_ALONE
+from services.product.store import ProductWork
 from services.product.usecases import WRITTEN_AT_ONCE
 from tests.component.product_shop import Shop, a_name, a_product, a_row, a_sku, a_variant, opened
 from tests.component.reader import LONG, until
