@@ -101,12 +101,20 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Changes."""
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode(errors="replace")
+        body = self._body()
         request = self._request(self.path, body, body)
         if self.path in _CONTROLS:
             self._control(request)
         else:
             self._reply(self.server.provider.answer(request))
+
+    def _body(self) -> str:
+        """The body, whole. ConnectionAbortedError: whoever died in the midst of it has asked for nothing."""
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise ConnectionAbortedError(f"{len(body)} of {length} bytes came")
+        return body.decode(errors="replace")
 
     def _request(self, path: str, form: str, body: str = "") -> Request:
         return Request(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -231,6 +232,22 @@ def test_a_request_refused_as_invalid_leaves_its_key_free(shop: Shop) -> None:
     with pytest.raises(stripe.InvalidRequestError):
         shop.authorize("pm_of_nobody", key="k")
     assert shop.authorize(key="k").status == "requires_capture"
+
+
+@pytest.mark.parametrize("sent", [b"", b"amount_to_capture=2"])
+def test_whoever_dies_in_the_midst_of_a_request_has_asked_for_nothing(shop: Shop, sent: bytes) -> None:
+    intent = shop.authorize(amount=2500)
+    head = (
+        f"POST /v1/payment_intents/{intent.id}/capture HTTP/1.1\r\nHost: shop\r\nAuthorization: Bearer {KEY}\r\n"
+        f"Idempotency-Key: capture-1\r\nContent-Length: {len('amount_to_capture=2500')}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", shop.server.server_port)) as connection:
+        connection.sendall(head.encode() + sent)
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(1) == b""
+    assert len(shop.log()) == 1
+    captured = shop.stripe.v1.payment_intents.capture(intent.id, {"amount_to_capture": 2500}, options("capture-1"))
+    assert captured.amount_received == 2500
 
 
 def test_while_the_first_request_runs_its_key_is_in_use(shop: Shop) -> None:
