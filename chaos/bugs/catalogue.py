@@ -274,7 +274,7 @@ BUGS: Sequence[Bug] = (
             "            if each.version <= marks.get(key, 0):\n                continue\n",
             "",
         ),
-        ("services.product.store", "where excluded.sequence > l.sequence", "where true"),
+        ("services.product.levels", "where excluded.sequence > l.sequence", "where true"),
     ),
     # These two leave a mesh behind in which others cannot be tried as well.
     _bug(
