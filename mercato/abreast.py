@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, wait
 from contextvars import copy_context
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ R = TypeVar("R")
 
 
 def abreast(
-    hands: ThreadPoolExecutor, most: int, act: Callable[[T], R], items: Iterable[T], apart: Callable[[T, T], bool]
+    hands: Executor, most: int, act: Callable[[T], R], items: Iterable[T], apart: Callable[[T, T], bool]
 ) -> Generator[R, None, None]:
     """What `act` makes of each item, in the order of the items; up to `most` of them are under way at once.
 

@@ -16,7 +16,6 @@ CATEGORY: LiteralString = (
     "c.id, c.parent_id, c.name, c.ancestry, c.path, c.version, c.events, c.create_time, c.update_time"
 )
 
-
 # Who changes the tree does so alone, for a path is made of many rows. Readers and products do not wait.
 LOCK_TREE: LiteralString = "lock table category in share row exclusive mode"
 
